@@ -4,6 +4,7 @@ The program prints one line with the addresses of the services once both are hea
 of the processes stop everything that the program started. Each line of a log begins with the name of its process.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -81,8 +82,10 @@ def print_log(name: str, log: IO[bytes]) -> None:
     """Copy the log of a process to standard error; each line begins with the name of the process."""
     prefix = f"{name:<{NAME_WIDTH}} | ".encode()
     for line in log:
-        # One write for each line, so that the lines of several processes do not mix.
-        os.write(sys.stderr.fileno(), prefix + line)
+        # The process would block on a full pipe, so this thread reads on after the terminal has closed.
+        with contextlib.suppress(OSError):
+            # One write for each line, so that the lines of several processes do not mix.
+            os.write(sys.stderr.fileno(), prefix + line)
 
 
 class Signals:

@@ -119,7 +119,7 @@ class App:
         allowed = Credits(self._settings.max_outstanding_scans, self._settings.max_outstanding_uploads)
         streams = Streams(StreamDependencies(gates, batcher, uploads, annulments, codes, self._clock, allowed))
         revoking = self._database("revocations", REVOCATION_THREADS)
-        revocations = RevocationsServicer(Revocations(revoking, codes, self._clock))
+        revocations = RevocationsServicer(Revocations(revoking, codes, self._database_clock))
         validation = Validation(database, keys, codes, self._database_clock, failed_codes)
         pacer = WatchPacer(self._clock)
         use_cases = UseCases(

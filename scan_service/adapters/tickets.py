@@ -35,12 +35,20 @@ class TicketService:
         )
         return convert.key_rows(await _answer(call))
 
-    async def report_check_ins(self, check_ins: Sequence[CheckInReport]) -> list[CheckInConflict]:
-        """Report check-ins; return those that the ticket service does not accept as valid."""
+    async def report_check_ins(
+        self, check_ins: Sequence[CheckInReport]
+    ) -> tuple[list[CheckInConflict], list[CheckInReport]]:
+        """Report check-ins; return those that the ticket service does not accept as valid, and those that it recorded.
+
+        The ticket service records no check-in of a ticket that another session has locked.
+        """
         call = TicketFeedServiceStub(self._peer.channel).ReportCheckIns(
             convert.check_ins_request(check_ins), timeout=CALL_SECONDS, metadata=self._peer.metadata()
         )
-        return [convert.conflict_of(conflict) for conflict in (await _answer(call)).conflicts]
+        response = await _answer(call)
+        locked = frozenset(response.locked)
+        recorded = [check_in for n, check_in in enumerate(check_ins) if n not in locked]
+        return [convert.conflict_of(conflict) for conflict in response.conflicts], recorded
 
     async def report_incidents(self, incidents: Sequence[IncidentReport]) -> None:
         """Report incidents; a repeated report has no effect."""

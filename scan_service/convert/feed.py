@@ -86,6 +86,7 @@ def watch_request(position: FeedPosition) -> pb.WatchTicketsRequest:
 def check_ins_request(check_ins: Sequence[CheckInReport]) -> pb.ReportCheckInsRequest:
     """Build the report of the first effective check-in of each ticket."""
     return pb.ReportCheckInsRequest(
+        skip_locked=True,
         check_ins=[
             pb.CheckIn(
                 event_id=check_in.event_id,
@@ -94,7 +95,7 @@ def check_ins_request(check_ins: Sequence[CheckInReport]) -> pb.ReportCheckInsRe
                 sequence=check_in.sequence,
             )
             for check_in in check_ins
-        ]
+        ],
     )
 
 

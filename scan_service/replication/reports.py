@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 from functools import partial
 from typing import Final
+from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
@@ -14,7 +15,7 @@ from scan_service.store import incidents, reports
 from scan_service.store.annulments import lock_latest_check_in, save_violations
 from scan_service.store.clock import DatabaseClock
 from ticketing.admission.scans import ScanType
-from ticketing.chassis.database import Database
+from ticketing.chassis.database import Database, RowsLocked
 
 log = logging.getLogger(__name__)
 
@@ -34,19 +35,23 @@ class Reports:
         self._clock = clock
 
     async def report_check_ins(self) -> bool:
-        """Report one batch; return whether more may be waiting."""
+        """Report one batch; return whether more may be waiting.
+
+        A check-in whose ticket another session has locked, in this database or in that of the ticket service, is
+        reported again and delays no other one.
+        """
         check_ins = await self._database.run(
             lambda connection: reports.read_unreported_check_ins(connection, MAX_CHECK_INS)
         )
-        if check_ins:
-            for conflict in await self._tickets.report_check_ins(check_ins):
-                log.warning(
-                    "the ticket service does not accept a reported check-in",
-                    extra={"event_id": conflict.event_id, "ticket_id": conflict.ticket_id, "status": conflict.status},
-                )
-                await self._database.run(partial(self._record_conflict, conflict))
-            await self._database.run(lambda connection: reports.mark_check_ins_reported(connection, check_ins))
-        return len(check_ins) == MAX_CHECK_INS
+        if not check_ins:
+            return False
+        conflicts, recorded = await self._tickets.report_check_ins(check_ins)
+        locked = [conflict for conflict in conflicts if not await self._record_conflict(conflict)]
+        waiting = {(conflict.event_id, conflict.ticket_id) for conflict in locked}
+        confirmed = [report for report in recorded if (UUID(report.event_id), UUID(report.ticket_id)) not in waiting]
+        marked = await self._database.run(lambda connection: reports.mark_check_ins_reported(connection, confirmed))
+        # A full batch of locked tickets must not be reported again without a pause.
+        return len(check_ins) == MAX_CHECK_INS and marked > 0
 
     async def report_incidents(self) -> bool:
         """Report one batch; return whether more may be waiting. This second task keeps incidents from delaying check-ins."""
@@ -58,8 +63,20 @@ class Reports:
             await self._database.run(lambda connection: reports.mark_incidents_reported(connection, batch))
         return bool(batch)
 
-    def _record_conflict(self, conflict: CheckInConflict, connection: Connection) -> None:
-        """Record an incident of the effective check-ins; a repeated report leads to the same incident."""
+    async def _record_conflict(self, conflict: CheckInConflict) -> bool:
+        """Record the incident of a conflict; return whether no other session has locked its rows for long."""
+        log.warning(
+            "the ticket service does not accept a reported check-in",
+            extra={"event_id": conflict.event_id, "ticket_id": conflict.ticket_id, "status": conflict.status},
+        )
+        try:
+            await self._database.run(partial(self._insert_incident, conflict))
+        except RowsLocked:
+            return False
+        return True
+
+    def _insert_incident(self, conflict: CheckInConflict, connection: Connection) -> None:
+        """Insert an incident of the effective check-ins; a repeated report leads to the same incident."""
         locked = lock_latest_check_in(connection, conflict.event_id, conflict.ticket_id)
         if locked is None:
             # The check-in was annulled meanwhile.

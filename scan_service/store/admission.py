@@ -125,7 +125,7 @@ _LOCK_AND_READ: Final = "EXECUTE lock_and_read(%s, %s, %s, %s, %s)"
 _LOCK_GROUPS: Final = "EXECUTE lock_groups(%s, %s, %s, %s, %s, %s)"
 _LOCK_AND_READ_GROUPS: Final = "EXECUTE lock_and_read_groups(%s, %s, %s, %s, %s, %s, %s, %s)"
 # The insert has a transaction of its own: after locks on other rows, it would violate the lock order.
-_CREATE: Final = "ROLLBACK; BEGIN; EXECUTE create_tickets(%s, %s, %s, %s, %s); COMMIT"
+_CREATE: Final = "ROLLBACK; BEGIN; {limit}EXECUTE create_tickets(%s, %s, %s, %s, %s); COMMIT"
 WRITE: Final = f"EXECUTE write({', '.join(['%s'] * 35)})"
 
 # An event id and a ticket id.
@@ -207,9 +207,13 @@ def read_locked_rows(rows: Iterable[tuple[Any, ...]]) -> LockedRows:
     return result
 
 
-def create_tickets(tickets: Sequence[Ticket]) -> tuple[str, tuple[str, ...]]:
-    """Return the round trip that rolls back and inserts tickets that the feed has not delivered yet."""
-    return _CREATE, (
+def create_tickets(tickets: Sequence[Ticket], lock_milliseconds: int | None = None) -> tuple[str, tuple[str, ...]]:
+    """Return the round trip that rolls back and inserts tickets that the feed has not delivered yet.
+
+    The insert waits for unfinished inserts of the same tickets: `lock_milliseconds`, or the lock_timeout of the session.
+    """
+    limit = "" if lock_milliseconds is None else f"SET LOCAL lock_timeout = {lock_milliseconds}; "
+    return _CREATE.format(limit=limit), (
         ids(ticket.event_id for ticket in tickets),
         ids(ticket.ticket_id for ticket in tickets),
         array(ticket.ticket_type for ticket in tickets),

@@ -52,16 +52,19 @@ def read_unreported_check_ins(connection: Connection, limit: int) -> Sequence[Ch
     return [CheckInReport(*row) for row in connection.execute(query)]
 
 
-def mark_check_ins_reported(connection: Connection, check_ins: Sequence[CheckInReport]) -> None:
-    """Record that the ticket service has confirmed check-ins; later changes of them are reported again."""
-    connection.execute(
+def mark_check_ins_reported(connection: Connection, check_ins: Sequence[CheckInReport]) -> int:
+    """Record that the ticket service has confirmed check-ins; return the number of those that were not locked.
+
+    Later changes of them are reported again.
+    """
+    return connection.execute(
         _MARK,
         {
             "event_ids": array(check_in.event_id for check_in in check_ins),
             "ticket_ids": array(check_in.ticket_id for check_in in check_ins),
             "sequences": array(check_in.sequence for check_in in check_ins),
         },
-    )
+    ).rowcount
 
 
 def read_unreported_incidents(connection: Connection, limit: int) -> Sequence[IncidentReport]:

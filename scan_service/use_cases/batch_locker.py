@@ -6,7 +6,7 @@ Live scans and uploads both use this module, so they lock rows in the same order
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from scan_service.domain.refusals import rows_locked
@@ -24,6 +24,9 @@ from ticketing.admission.tokens import Token
 from ticketing.chassis.database import RowsLocked
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.loop_connection import LoopConnection
+
+# All scans of a process wait meanwhile: a hundred tickets that another session inserts must not cost a wait each.
+MAX_WAITS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +114,24 @@ class BatchLocker:
         except RowsLocked as failure:
             if len(attempts) > 1:
                 # An insert of one attempt waited for another session.
-                return [answer for attempt in attempts for answer in await self._decide_free([attempt], work)]
+                return await self._decide_one_by_one(attempts, work)
             refused, answers = events, [failure]
         self._locked_events.note(events, refused)
+        return answers
+
+    async def _decide_one_by_one(self, attempts: Sequence[Attempt], work: Work) -> Answers:
+        """Decide each attempt in a transaction of its own; after MAX_WAITS inserts that waited, their events are refused."""
+        answers = list[Scan | Failure]()
+        waited = list[UUID]()
+        for attempt in attempts:
+            event_id = attempt.gate.event_id
+            if len(waited) >= MAX_WAITS and event_id in waited:
+                answers.append(rows_locked())
+                continue
+            [answer] = await self._decide_free([attempt], work)
+            answers.append(answer)
+            if isinstance(answer, RowsLocked):
+                waited.append(event_id)
         return answers
 
     async def _transact_free(
@@ -130,7 +148,7 @@ class BatchLocker:
         if unknown := lookup.find_unknown(
             [attempt for attempt in attempts if attempt.gate.event_id not in free.locked_events]
         ):
-            await connection.round_trip(*store.create_tickets(unknown))
+            await connection.round_trip(*store.create_tickets(unknown, free_rows.WRITE_MILLISECONDS))
             free_events = await free_rows.lock_free_events(connection, request)
             free = await free_rows.lock_free_tickets(connection, request, free_events)
         refused = {index for index, attempt in enumerate(attempts) if _is_locked(attempt, free)}

@@ -18,6 +18,8 @@ LOCKED = Gauge(
 # An event whose tickets are locked one after the other would cause a wait for each of them, so it stays here for this time
 # after the last refusal.
 MIN_SECONDS: Final = 5.0
+# The metric leaves out an event at which nobody scans any more: nothing shows whether its rows are free.
+COUNTED_SECONDS: Final = 60.0
 
 
 class LockedEvents:
@@ -26,7 +28,7 @@ class LockedEvents:
     def __init__(self, batcher: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._refused = dict[UUID, float]()
-        self._gauge = LOCKED.labels(batcher)
+        LOCKED.labels(batcher).set_function(self._count)
 
     def split(self, attempts: Sequence[Attempt]) -> tuple[list[int], list[int]]:
         """Return the indexes of the attempts at other events, and of those at locked events."""
@@ -55,4 +57,8 @@ class LockedEvents:
             log.info("no rows of these events are locked any more", extra={"event_ids": sorted(map(str, free))})
         for event_id in free:
             del self._refused[event_id]
-        self._gauge.set(len(self._refused))
+
+    def _count(self) -> int:
+        """Count the locked events; the thread of the metrics calls this."""
+        now = self._monotonic()
+        return sum(now - refused < COUNTED_SECONDS for refused in list(self._refused.values()))

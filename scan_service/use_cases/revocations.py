@@ -13,9 +13,9 @@ from sqlalchemy.engine import Connection
 
 from scan_service.domain.revocations import Revocation, RevocationOutcome, apply_revocation, decide_outcome
 from scan_service.store import revocations as store
+from scan_service.store.clock import DatabaseClock
 from ticketing.admission.codes import Codes
 from ticketing.admission.tickets import Ticket
-from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database, RowsLocked
 from ticketing.chassis.failures import invalid
 
@@ -27,7 +27,7 @@ MAX_LOGGED: Final = 10
 class Revocations:
     """The use case that revokes tickets and events."""
 
-    def __init__(self, database: Database, codes: Codes, clock: Clock) -> None:
+    def __init__(self, database: Database, codes: Codes, clock: DatabaseClock) -> None:
         self._database = database
         self._codes = codes
         self._clock = clock
@@ -64,10 +64,11 @@ class Revocations:
         self, connection: Connection, event_id: UUID, revocations: Sequence[Revocation]
     ) -> Sequence[RevocationOutcome | None]:
         locked = store.skip_locked(connection, event_id, {revocation.ticket_id for revocation in revocations})
-        log.warning(
-            "tickets are locked by another session; their revocations wait",
-            extra={"event_id": event_id, "ticket_ids": sorted(map(str, locked))[:MAX_LOGGED]},
-        )
+        if locked:
+            log.warning(
+                "tickets are locked by another session; their revocations wait",
+                extra={"event_id": event_id, "ticket_ids": sorted(map(str, locked))[:MAX_LOGGED]},
+            )
         free = [revocation for revocation in revocations if revocation.ticket_id not in locked]
         outcomes = iter(self._revoke(connection, event_id, free))
         return [None if revocation.ticket_id in locked else next(outcomes) for revocation in revocations]
@@ -97,5 +98,5 @@ class Revocations:
             elif outcome.ticket_id != revocation.ticket_id:
                 raise invalid(f"revocations[{index}].revocation_id", "was used for another ticket")
         store.update_tickets(connection, event_id, list(changed.values()))
-        store.save_outcomes(connection, event_id, new_outcomes, self._clock())
+        store.save_outcomes(connection, event_id, new_outcomes, self._clock.read(connection))
         return [outcomes[revocation.revocation_id] for revocation in revocations]

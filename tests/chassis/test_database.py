@@ -117,6 +117,14 @@ async def test_a_wrong_statement_is_no_outage(database: Database) -> None:
         await database.run(lambda connection: connection.execute(sa.text("SELECT nonsense")))
 
 
+async def test_the_text_of_an_error_contains_no_parameters(database: Database) -> None:
+    """It is logged, and parameters are names, addresses and digests."""
+    statement = sa.text("SELECT :secret, 1 / 0")
+    with pytest.raises(sa.exc.DataError) as caught:
+        await database.run(lambda connection: connection.execute(statement, {"secret": "hunter2"}))
+    assert "hunter2" not in str(caught.value)
+
+
 async def test_a_lost_connection_is_unavailable_and_recovers(database: Database, url: URL) -> None:
     def terminate_connections(connection: Connection) -> None:
         execute(
@@ -205,7 +213,8 @@ async def test_idle_connections_close_and_open_again(url: URL, monkeypatch: pyte
     await asyncio.gather(*(database.run(lambda _: meeting.wait(10)) for _ in range(4)))
     await until(lambda: sessions_of(url), 0)
     assert await database.run(lambda connection: increment(connection, "a")) == 1
-    assert sessions_of(url) == 1
+    # On a busy machine this one is idle for long, too.
+    assert sessions_of(url) <= 1
     await database.close()
 
 

@@ -40,3 +40,16 @@ def test_the_number_of_limiters_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     for key in ("a", "b", "a", "c"):
         limiter.take(key)
     assert [bool(limiter.wait(key)) for key in "abc"] == [True, False, True]
+
+
+def test_a_dropped_bucket_gets_no_token_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise an attempt of each of a million addresses would leave a bucket behind."""
+    monkeypatch.setattr(rate_limiter, "MAX_KEYS", 2)
+    limiter = RateLimiter(1, 1, Seconds())
+    for key in "abc":
+        limiter.take(key)
+    for key in "abc":
+        limiter.give_back(key)
+    for key in "abc":
+        limiter.take(key)
+    assert [bool(limiter.wait(key)) for key in "abc"] == [False, True, True]

@@ -1,6 +1,7 @@
 """Tests of two processes whose hosts' clocks differ by minutes: the clock of the database counts."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -16,8 +17,10 @@ from tests.environment.waiting import until
 from tests.scanning.gates import Device, Service, settings_of
 from tests.scanning.uploads import ACCESS, ADMITTED, IN, OUT, decided
 from ticketing.scans.v1 import device_service_pb2 as devices_pb
+from ticketing.scans.v1 import revocation_service_pb2 as revocations_pb
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb
+from ticketing.tickets.v1 import ticket_pb2
 
 SKEW = timedelta(minutes=5)
 
@@ -129,3 +132,17 @@ async def test_incidents_have_the_time_of_the_database(database, issuer, tmp_pat
         incidents = await until(lambda: database.rows("incidents") if len(database.rows("incidents")) == 2 else [])
     assert {row["kind"] for row in incidents} == {"CODE_GUESSING", "UNKNOWN_ADMISSION"}
     assert all(abs(datetime.now(UTC) - row["create_time"]) < SKEW / 2 for row in incidents)
+
+
+async def test_revocations_have_the_time_of_the_database(database, hosts):
+    shown = database.ticket(database.event())
+    for host in hosts:
+        revocation = revocations_pb.Revocation(
+            revocation_id=str(uuid.uuid4()),
+            ticket_id=str(shown.ticket_id),
+            status=ticket_pb2.TICKET_STATUS_REFUNDED,
+            issue=1,
+        )
+        request = revocations_pb.RevokeTicketsRequest(event_id=str(shown.event_id), revocations=[revocation])
+        await host.revocations.RevokeTickets(request, metadata=host.peer)
+    assert all(abs(datetime.now(UTC) - row["create_time"]) < SKEW / 2 for row in database.rows("revocations"))

@@ -19,6 +19,9 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
         self.keys_asked = 0
         self.reported: list[feed_pb.CheckIn] = []
         self.conflicts: list[feed_pb.CheckInConflict] = []
+        self.accepts_check_ins = True
+        # The tickets that another session has locked in the ticket service.
+        self.locked_tickets: set[str] = set()
         self.metadata: dict[str, str] = {}
         # All reports, also the refused ones.
         self.reports: list[feed_pb.ReportIncidentsRequest] = []
@@ -53,7 +56,10 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
 
     async def ReportCheckIns(self, request, context):  # noqa: N802
         self.reported.extend(request.check_ins)
-        return feed_pb.ReportCheckInsResponse(conflicts=self.conflicts)
+        if not self.accepts_check_ins:
+            await context.abort(grpc.StatusCode.UNAVAILABLE)
+        locked = [n for n, check_in in enumerate(request.check_ins) if check_in.ticket_id in self.locked_tickets]
+        return feed_pb.ReportCheckInsResponse(conflicts=self.conflicts, locked=locked if request.skip_locked else [])
 
     async def ReportIncidents(self, request, context):  # noqa: N802
         self.metadata_of_incidents = dict(context.invocation_metadata())

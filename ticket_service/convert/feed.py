@@ -1,7 +1,7 @@
 """Parsing of the requests of TicketFeedService, and conversion of its answers to messages."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -105,9 +105,12 @@ def read_check_ins(request: pb.ReportCheckInsRequest) -> list[CheckIn]:
     return check_ins
 
 
-def check_ins_response(conflicts: list[CheckInConflict]) -> pb.ReportCheckInsResponse:
-    """Build the response with the check-ins that cannot be."""
+def check_ins_response(
+    reports: Sequence[CheckIn], conflicts: Sequence[CheckInConflict], locked: Collection[tuple[UUID, UUID]]
+) -> pb.ReportCheckInsResponse:
+    """Build the response with the impossible check-ins, and the positions of the reports of locked tickets."""
     return pb.ReportCheckInsResponse(
+        locked=[n for n, report in enumerate(reports) if (report.event_id, report.ticket_id) in locked],
         conflicts=[
             pb.CheckInConflict(
                 event_id=str(conflict.check_in.event_id),
@@ -115,7 +118,7 @@ def check_ins_response(conflicts: list[CheckInConflict]) -> pb.ReportCheckInsRes
                 status=TICKET_STATUSES[conflict.status] if conflict.status else ticket_pb2.TICKET_STATUS_UNSPECIFIED,
             )
             for conflict in conflicts
-        ]
+        ],
     )
 
 

@@ -44,7 +44,10 @@ class FeedServicer(TicketFeedServiceServicer):
     async def ReportCheckIns(self, request: pb.ReportCheckInsRequest, _context: Any) -> pb.ReportCheckInsResponse:  # noqa: N802 - the contract's name
         """Record reports of check-ins."""
         reports = convert.read_check_ins(request)
-        return convert.check_ins_response(await check_ins.report(self._database, self._clock, reports))
+        conflicts, locked = await check_ins.report(
+            self._database, self._clock, reports, skip_locked=request.skip_locked
+        )
+        return convert.check_ins_response(reports, conflicts, locked)
 
     async def ReportIncidents(self, request: pb.ReportIncidentsRequest, _context: Any) -> pb.ReportIncidentsResponse:  # noqa: N802 - the contract's name
         """Record reports of incidents."""

@@ -21,6 +21,14 @@ _LOCK: Final = sa.text("""
     ORDER BY tickets.event_id, tickets.ticket_id
     FOR NO KEY UPDATE OF tickets
 """)
+_LOCK_FREE: Final = sa.text(f"{_LOCK} SKIP LOCKED")
+# A statement that skips a row cannot return it.
+_FIND: Final = sa.text("""
+    SELECT report.n
+    FROM unnest(CAST(:event_ids AS uuid[]), CAST(:ticket_ids AS uuid[]))
+        WITH ORDINALITY AS report (event_id, ticket_id, n)
+    JOIN tickets USING (event_id, ticket_id)
+""")
 _APPLY: Final = sa.text("""
     UPDATE tickets
     SET check_in_time = report.check_in_time, check_in_sequence = report.sequence, update_time = :now
@@ -32,13 +40,24 @@ _APPLY: Final = sa.text("""
 """)
 
 
-def lock(connection: Connection, reports: Sequence[CheckIn]) -> dict[tuple[UUID, UUID], ReportedTicket]:
-    """Lock the reported tickets in the order of their ids; return their stored state."""
+def lock(
+    connection: Connection, reports: Sequence[CheckIn], *, skip_locked: bool = False
+) -> dict[tuple[UUID, UUID], ReportedTicket]:
+    """Lock the reported tickets in the order of their ids; return their stored state.
+
+    With `skip_locked`, tickets that another session has locked are left out.
+    """
     stored = {}
-    for n, status, sequence in connection.execute(_LOCK, _keys(reports)):
+    for n, status, sequence in connection.execute(_LOCK_FREE if skip_locked else _LOCK, _keys(reports)):
         report = reports[n - 1]
         stored[report.event_id, report.ticket_id] = ReportedTicket(TicketStatus(status), sequence)
     return stored
+
+
+def find(connection: Connection, reports: Sequence[CheckIn]) -> frozenset[tuple[UUID, UUID]]:
+    """Return the event id and the ticket id of each reported ticket that exists, locked or not."""
+    found = (reports[n - 1] for n in connection.execute(_FIND, _keys(reports)).scalars())
+    return frozenset((report.event_id, report.ticket_id) for report in found)
 
 
 def apply(connection: Connection, reports: Sequence[CheckIn], now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
@@ -13,23 +14,43 @@ from ticket_service.store import outbox
 from ticket_service.store.cancellations import insert_cancellations
 from ticket_service.store.event_cancellation import note_annulments
 from ticketing.chassis.clock import Clock
-from ticketing.chassis.database import Database
+from ticketing.chassis.database import Database, RowsLocked
 from ticketing.chassis.ids import new_id
 
 
-async def report(database: Database, clock: Clock, reports: Sequence[CheckIn]) -> list[CheckInConflict]:
-    """Apply the reports that are not outdated; return the conflicts."""
+async def report(
+    database: Database, clock: Clock, reports: Sequence[CheckIn], *, skip_locked: bool = False
+) -> tuple[list[CheckInConflict], frozenset[tuple[UUID, UUID]]]:
+    """Apply the reports that are not outdated; return the conflicts, and the ids of the locked tickets.
+
+    With `skip_locked`, the reports of tickets that another session has locked for longer than the lock_timeout of the
+    pool are left out.
+
+    Raises:
+        Failure: OVERLOADED because of a locked ticket, without `skip_locked`.
+    """
     now = clock()
     last = latest(reports)
+    try:
+        return await database.run(lambda connection: _apply(connection, last, now)), frozenset()
+    except RowsLocked:
+        if not skip_locked:
+            raise
 
-    def work(connection: Connection) -> list[CheckInConflict]:
-        applied, conflicts = judge(last, store.lock(connection, last))
-        store.apply(connection, applied, now)
-        outbox.write(connection, checked_in(applied), now)
-        _cancel_annulled(connection, [report for report in applied if report.check_in_time is None], now)
-        return conflicts
+    def apply_free(connection: Connection) -> tuple[list[CheckInConflict], frozenset[tuple[UUID, UUID]]]:
+        locked = store.find(connection, last) - store.lock(connection, last, skip_locked=True).keys()
+        free = [report for report in last if (report.event_id, report.ticket_id) not in locked]
+        return _apply(connection, free, now), locked
 
-    return await database.run(work)
+    return await database.run(apply_free)
+
+
+def _apply(connection: Connection, reports: Sequence[CheckIn], now: datetime) -> list[CheckInConflict]:
+    applied, conflicts = judge(reports, store.lock(connection, reports))
+    store.apply(connection, applied, now)
+    outbox.write(connection, checked_in(applied), now)
+    _cancel_annulled(connection, [report for report in applied if report.check_in_time is None], now)
+    return conflicts
 
 
 def _cancel_annulled(connection: Connection, annulled: Sequence[CheckIn], now: datetime) -> None:

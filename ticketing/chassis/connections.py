@@ -126,7 +126,13 @@ def session_settings(limits: Mapping[str, int] | None = None) -> str:
 
 def open_engine(url: URL, application_name: str, limits: Mapping[str, int] | None = None, **options: Any) -> Engine:
     """Create an engine whose sessions have the settings of `session_settings`; `options` are those of its pool."""
-    engine = sa.create_engine(url, connect_args=connect_arguments(application_name), **options)
+    engine = sa.create_engine(
+        url,
+        connect_args=connect_arguments(application_name),
+        # The text of an error is logged, and parameters are names, addresses and digests.
+        hide_parameters=True,
+        **options,
+    )
     statements = session_settings(limits)
 
     @sa.event.listens_for(engine, "connect")

@@ -36,7 +36,9 @@ class RateLimiter:
             self._left.popitem(last=False)
 
     def give_back(self, key: Hashable) -> None:
-        """Return one token that was taken."""
+        """Return one token that was taken; a bucket that was dropped meanwhile is full."""
+        if key not in self._left:
+            return
         now = self._clock()
         self._left[key] = (min(self._burst, self._now(key, now) + 1), now)
 

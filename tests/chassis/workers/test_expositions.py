@@ -1,4 +1,7 @@
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
@@ -57,3 +60,22 @@ def test_a_worker_that_does_not_answer_once_is_not_counted_twice() -> None:
     assert exposed(workers, expositions)['calls_total{rpc="Buy"}'] == 5
     workers[1] = answered
     assert exposed(workers, expositions)['calls_total{rpc="Buy"}'] == 5
+
+
+def test_concurrent_readers_count_an_ended_worker_once() -> None:
+    workers: dict[int, str | None] = {1: worker(calls=5, lag=0, waiting=0)}
+    both_read = threading.Barrier(2)
+
+    def read() -> Mapping[int, str | None]:
+        with suppress(threading.BrokenBarrierError):
+            # Both have the same last answers, unless one waits for the other.
+            both_read.wait(0.2)
+        return dict(workers)
+
+    expositions = WorkerExpositions(read)
+    exposed(workers, expositions)
+    del workers[1]
+    both_read.reset()
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda _: exposed({}, expositions), range(2)))
+    assert exposed({}, expositions)['calls_total{rpc="Buy"}'] == 5

@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL
 from tests.chassis.test_service import ended, metrics, run_sql, start, toy_url, variables, with_url
 from tests.environment.waiting import eventually
 from ticketing.chassis.probe import is_ready, is_serving
+from ticketing.chassis.workers import supervisor
 from ticketing.chassis.workers.program import MAX_MISSED_LOOKS, HangingWorkers
 from ticketing.chassis.workers.supervisor import Worker, WorkerPlan
 
@@ -145,3 +146,28 @@ async def test_only_a_worker_that_hangs_several_times_in_a_row_is_killed() -> No
     assert worker.kills == 0
     await watch.look()
     assert worker.kills == 1
+
+
+class FailingWorker(Worker):
+    """A worker that has served and then cannot be started again, as on a machine without memory."""
+
+    def __init__(self, *, has_served: bool) -> None:
+        super().__init__(WorkerPlan([], {}, 1, 0), 0)
+        self._has_served = has_served
+        self.starts = 0
+
+    async def _run(self) -> int:
+        self.starts += 1
+        if self.starts == 3:
+            self.stop()
+            return 0
+        raise OSError("no memory")
+
+
+async def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "FIRST_RESTART_SECONDS", 0)
+    worker = FailingWorker(has_served=True)
+    await worker.supervise()
+    assert worker.starts == 3
+    with pytest.raises(OSError, match="no memory"):
+        await FailingWorker(has_served=False).supervise()

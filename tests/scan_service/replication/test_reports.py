@@ -1,10 +1,14 @@
-"""Tests of the reports of incidents: each is reported once, as soon as the ticket service answers."""
+"""Tests of the reports of check-ins and incidents: each is reported once, as soon as the ticket service answers."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from nacl.signing import SigningKey
 
+from scan_service import app
+from scan_service.replication import reports
+from scan_service.store.tables import tickets as tickets_table
 from tests.environment.waiting import until
 from tests.scanning.gates import Device, token_of
 from ticketing.scans.v1 import scan_pb2
@@ -117,3 +121,63 @@ async def test_a_check_in_conflict_is_reported_as_an_incident(database, paired, 
     await paired.scan(event_id, shown.token)
     [incident] = await wait_for_report(tickets[0], "REVOKED_ADMISSION")
     assert incident.ticket_id == str(shown.ticket_id)
+
+
+@pytest.fixture
+def short_lock_waits(long_lock_waits: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(app.LOCK_MILLISECONDS, "lock_timeout", 100)
+
+
+def checked_in(database):
+    """Return a ticket whose check-in is not reported yet."""
+    entry = {"entry_scan_id": uuid.uuid4(), "entry_time": BEGIN, "entry_location": "North"}
+    return database.ticket(database.event(), sequence=1, check_in_time=BEGIN, **entry)
+
+
+def conflict_of(shown):
+    return feed_pb.CheckInConflict(event_id=str(shown.event_id), ticket_id=str(shown.ticket_id))
+
+
+@pytest.mark.usefixtures("short_lock_waits")
+@pytest.mark.parametrize("is_conflict", [False, True])
+async def test_a_locked_ticket_delays_no_other_report(database, paired, tickets, is_conflict):
+    tickets[0].accepts_check_ins = False
+    locked, free = (checked_in(database) for _ in range(2))
+    tickets[0].conflicts = [conflict_of(locked)] if is_conflict else []
+
+    def is_reported() -> list[bool]:
+        rows = {row["ticket_id"]: row["reported_sequence"] == 1 for row in database.rows("tickets")}
+        return [rows[locked.ticket_id], rows[free.ticket_id]]
+
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql(f"SELECT FROM tickets WHERE ticket_id = '{locked.ticket_id}' FOR UPDATE")
+        tickets[0].accepts_check_ins = True
+        await until(is_reported, [False, True])
+    await until(is_reported, [True, True])
+
+
+async def test_a_ticket_locked_in_the_ticket_service_is_reported_again(database, paired, tickets):
+    locked, free = (checked_in(database) for _ in range(2))
+    tickets[0].locked_tickets = {str(locked.ticket_id)}
+    # One of them may have been reported before.
+    database.update(tickets_table, sequence=2)
+    await until(lambda: {row["reported_sequence"] for row in database.rows("tickets")} >= {2})
+    reported = len(tickets[0].reported)
+    await until(lambda: len(tickets[0].reported) > reported)
+    sequences = {row["ticket_id"]: row["reported_sequence"] for row in database.rows("tickets")}
+    assert sequences[free.ticket_id] == 2
+    assert sequences[locked.ticket_id] < 2
+    tickets[0].locked_tickets = set()
+    await until(lambda: {row["reported_sequence"] for row in database.rows("tickets")}, {2})
+
+
+async def test_a_full_batch_of_locked_tickets_is_reported_after_a_pause(database, paired, tickets, monkeypatch):
+    monkeypatch.setattr(reports, "MAX_CHECK_INS", 1)
+    [task] = await until(lambda: [t for t in paired.app.tasks.running() if t.record.name == "check_in_reports"])
+    await task.stop()
+    locked = checked_in(database)
+    tickets[0].locked_tickets = {str(locked.ticket_id)}
+    assert await task.step() is False
+    tickets[0].locked_tickets = set()
+    assert await task.step() is True
+    task.start()

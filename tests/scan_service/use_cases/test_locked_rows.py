@@ -11,6 +11,7 @@ import grpc.aio
 import pytest
 import sqlalchemy as sa
 from nacl.signing import SigningKey
+from prometheus_client import REGISTRY
 
 from scan_service import app
 from scan_service.store.tables import events, incidents, tickets
@@ -277,3 +278,15 @@ def test_an_event_stays_locked_until_it_was_free_for_a_while(caplog):
     known.note([x], [])
     assert not known.covers([x])
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_an_event_without_scans_leaves_the_metric():
+    clock, x = Clock(), uuid.uuid4()
+    LockedEvents("metric", clock).note([x], [x])
+
+    def count() -> float | None:
+        return REGISTRY.get_sample_value("locked_events", {"batcher": "metric"})
+
+    assert count() == 1
+    clock.now += locked_events.COUNTED_SECONDS
+    assert count() == 0

@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -7,17 +8,19 @@ from uuid import UUID
 import grpc
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import URL, Connection
 
 from tests.environment.access import PEER_METADATA
 from tests.environment.refusals import fields_at_fault, refusal
 from tests.environment.waiting import until
 from tests.selling.rows import row, sell, sold
+from ticket_service import app
 from ticket_service.app import App
 from ticket_service.delivery.store.dispatch import Route, dispatch
 from ticket_service.domain.events import AdmissionPolicy, Event, Offer, TicketType
 from ticket_service.domain.notifications import Kind
 from ticket_service.store.tables import deliveries, events, outbox, tickets
+from ticketing.chassis.connections import connect
 from ticketing.chassis.database import Database
 from ticketing.chassis.ids import new_id
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
@@ -258,6 +261,33 @@ async def test_reported_tickets_are_locked_in_the_order_of_their_ids(stub, datab
     may_go_on.set()
     await locking
     assert not (await reporting).conflicts
+
+
+@pytest.fixture
+def short_lock_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(app.LOCK_MILLISECONDS, "lock_timeout", 100)
+
+
+@pytest.mark.usefixtures("short_lock_waits")
+async def test_a_locked_ticket_delays_its_own_report_alone(stub, database, clock, tickets_url: URL):
+    event, [locked, free, cancelled] = await sold(database, clock, 3)
+    cancel = sa.update(tickets).where(tickets.c.ticket_id == cancelled).values(status="REFUNDED")
+    await database.run(lambda connection: connection.execute(cancel))
+    reported = [locked, cancelled, new_id(), free]
+    request = pb.ReportCheckInsRequest(
+        check_ins=[check_in(event, ticket_id, 1, clock()) for ticket_id in reported], skip_locked=True
+    )
+    with closing(connect(tickets_url, "tests")) as other:
+        other.cursor().execute(f"SELECT FROM tickets WHERE ticket_id = '{locked}' FOR UPDATE")
+        response = await stub.ReportCheckIns(request, metadata=PEER_METADATA)
+        assert list(response.locked) == [0]
+        assert [conflict.ticket_id for conflict in response.conflicts] == [str(reported[1]), str(reported[2])]
+        assert (await row(database, tickets, ticket_id=free)).check_in_time == clock()
+        # A caller of the version before does not know locked reports.
+        request.skip_locked = False
+        assert (await refusal(stub.ReportCheckIns(request, metadata=PEER_METADATA))).reason == "OVERLOADED"
+    assert not (await stub.ReportCheckIns(request, metadata=PEER_METADATA)).locked
+    assert (await row(database, tickets, ticket_id=locked)).check_in_time == clock()
 
 
 async def test_an_empty_report_is_valid(stub):

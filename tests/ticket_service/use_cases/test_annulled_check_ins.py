@@ -45,7 +45,9 @@ class Night:
     async def report(self, ticket_id: UUID, sequence: int, *, stands: bool) -> list[CheckInConflict]:
         """Report whether the check-in of a ticket stands."""
         time = self.clock.now if stands else None
-        return await check_ins.report(self.database, self.clock, [CheckIn(self.event_id, ticket_id, time, sequence)])
+        reports = [CheckIn(self.event_id, ticket_id, time, sequence)]
+        conflicts, _ = await check_ins.report(self.database, self.clock, reports)
+        return conflicts
 
     async def sweep(self) -> None:
         """Run the sweepers a minute later."""

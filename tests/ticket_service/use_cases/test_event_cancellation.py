@@ -302,7 +302,7 @@ async def test_a_check_in_reported_after_the_refund_is_a_conflict(event_cancelle
     await event_canceller.cancel(OLGA, event.event_id, "")
     await to_the_end(event_canceller.sweep)
     report = CheckIn(event.event_id, ticket_id, clock.now - timedelta(hours=1), 1)
-    [conflict] = await check_ins.report(database, clock, [report])
+    [conflict], _ = await check_ins.report(database, clock, [report])
     assert (conflict.check_in, conflict.status) == (report, "REFUNDED")
     assert (await row(database, tickets, ticket_id=ticket_id)).check_in_time is None
 

@@ -5,6 +5,7 @@ several processes writes every count to a mapped file, and supports neither func
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from threading import Lock
 from typing import Final
 
 from prometheus_client import Metric
@@ -29,6 +30,8 @@ class WorkerExpositions(Collector):
         self._read = read
         self._last: dict[int, str] = {}
         self._ended: list[Metric] = []
+        # Two concurrent reads would add the counts of an ended worker twice.
+        self._lock = Lock()
 
     def describe(self) -> Iterable[Metric]:
         """Return nothing: the names are unknown until a worker answers."""
@@ -36,6 +39,10 @@ class WorkerExpositions(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the sums."""
+        with self._lock:
+            return self._collect()
+
+    def _collect(self) -> Iterator[Metric]:
         running = self._read()
         ended = [_parse(text) for process, text in self._last.items() if process not in running]
         self._ended = list(add_up([self._ended, *([f for f in one if f.type in COUNTED] for one in ended)]))

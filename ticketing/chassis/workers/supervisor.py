@@ -28,6 +28,8 @@ MAX_RESTART_SECONDS: Final = 30.0
 STABLE_SECONDS: Final = 60.0
 # The time beyond the drain in which a worker closes its database connections.
 STOP_MARGIN_SECONDS: Final = 10.0
+# The exit status, as a shell reports it, of a process that could not be started.
+NOT_STARTED: Final = 126
 
 RESTARTS: Final = Counter("ticketing_worker_restarts", "Workers that ended by themselves and were started again.")
 
@@ -73,7 +75,14 @@ class Worker:
         loop, failures = asyncio.get_running_loop(), 0
         while not self._stopping.is_set():
             began = loop.time()
-            status = await self._run()
+            try:
+                status = await self._run()
+            except OSError:
+                if not self._has_served:
+                    raise
+                # The machine may be out of memory or processes for a moment; the other workers serve.
+                log.exception("a worker cannot be started", extra={"worker": self.number})
+                status = NOT_STARTED
             if self._stopping.is_set():
                 return
             if not self._has_served:
@@ -101,13 +110,17 @@ class Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             descriptor = theirs.fileno()
-            # A session of its own: Ctrl-C reaches the supervisor alone, which then drains the workers.
-            self._process = await asyncio.create_subprocess_exec(
-                *self._plan.command,
-                env={**self._plan.environment, LINK_VARIABLE: str(descriptor)},
-                pass_fds=[descriptor],
-                start_new_session=True,
-            )
+            try:
+                # A session of its own: Ctrl-C reaches the supervisor alone, which then drains the workers.
+                self._process = await asyncio.create_subprocess_exec(
+                    *self._plan.command,
+                    env={**self._plan.environment, LINK_VARIABLE: str(descriptor)},
+                    pass_fds=[descriptor],
+                    start_new_session=True,
+                )
+            except OSError:
+                ours.close()
+                raise
         if self._stopping.is_set():
             # The stop came while the process was being created.
             self.kill(signal.SIGTERM)

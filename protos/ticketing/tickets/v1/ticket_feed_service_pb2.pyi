@@ -347,6 +347,12 @@ class ReportCheckInsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHECK_INS_FIELD_NUMBER: _builtins.int
+    SKIP_LOCKED_FIELD_NUMBER: _builtins.int
+    skip_locked: _builtins.bool
+    """True leaves check-ins out whose tickets another session has locked for long,
+    and returns them as `locked`. False answers OVERLOADED when there is such a
+    ticket.
+    """
     @_builtins.property
     def check_ins(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckIn]:
         """The reports, at most 1,000."""
@@ -355,10 +361,11 @@ class ReportCheckInsRequest(_message.Message):
         self,
         *,
         check_ins: _abc.Iterable[Global___CheckIn] | None = ...,
+        skip_locked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_ins", b"check_ins"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_ins", b"check_ins", "skip_locked", b"skip_locked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -409,18 +416,27 @@ class ReportCheckInsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CONFLICTS_FIELD_NUMBER: _builtins.int
+    LOCKED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def conflicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckInConflict]:
         """The impossible check-ins; the scan service makes each an incident."""
+
+    @_builtins.property
+    def locked(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The positions in `check_ins`, from 0, of the reports that are not recorded,
+        because another session has locked their tickets. Report them again later.
+        Only a request with skip_locked has such reports.
+        """
 
     def __init__(
         self,
         *,
         conflicts: _abc.Iterable[Global___CheckInConflict] | None = ...,
+        locked: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conflicts", b"conflicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conflicts", b"conflicts", "locked", b"locked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
