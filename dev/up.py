@@ -5,6 +5,7 @@ of the processes stop everything that the program started. Each line of a log be
 """
 
 import contextlib
+import fcntl
 import os
 import select
 import signal
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -61,6 +62,23 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
     complete.setdefault("TICKETS_SCANS_ADDRESS", f"127.0.0.1:{complete['SCANS_PORT']}")
     complete.setdefault("SCANS_TICKETS_ADDRESS", f"127.0.0.1:{complete['TICKETS_PORT']}")
     return complete
+
+
+@contextlib.contextmanager
+def only_program(variables: Mapping[str, str]) -> Iterator[None]:
+    """Hold these ports and this data directory; two programs that start together would stop each other.
+
+    Raises:
+        StoppedError: another program holds them.
+    """
+    directory = Path(variables.get("TICKETING_DATA_DIR") or ".data")
+    # The system releases the lock with the program, so the file may stay.
+    with (directory / f"up-{variables['TICKETS_PORT']}-{variables['SCANS_PORT']}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoppedError(f"another `make up` runs with these ports and {directory}") from error
+        yield
 
 
 def start(name: str, address: str | None, variables: Mapping[str, str], *arguments: str) -> Service:
@@ -164,6 +182,21 @@ def main() -> int:
     """Run both services and the relay; return 0 after a requested stop, 1 after a failure."""
     signals = Signals()
     variables = environment(os.environ)
+    try:
+        with only_program(variables):
+            start_and_run(variables, signals)
+    except StoppedError as error:
+        print(f"up: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def start_and_run(variables: Mapping[str, str], signals: Signals) -> None:
+    """Start both services and the relay, run them, and stop them.
+
+    Raises:
+        StoppedError: a process ended, so the others ended too.
+    """
     services = [
         start("ticket service", f"127.0.0.1:{variables['TICKETS_PORT']}", variables, "ticket_service"),
         start("scan service", f"127.0.0.1:{variables['SCANS_PORT']}", variables, "scan_service"),
@@ -172,12 +205,8 @@ def main() -> int:
         services.append(start("relay", None, variables, "ticket_service", "relay"))
     try:
         run(services, signals, read_tls(Environment(variables)))
-    except StoppedError as error:
-        print(f"up: {error}", file=sys.stderr)
-        return 1
     finally:
         stop(services, signals)
-    return 0
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from dev.clients import Services, free_ports
 from dev.demo import PICTURE, run_main_path
 from dev.keys import development_keys
 from dev.transcript import Transcript
+from dev.up import StoppedError, only_program
 from tests.environment import ROOT
 from tests.environment.qr_codes import read_qr_codes
 from ticketing.chassis.probe import is_serving
@@ -88,6 +89,17 @@ def test_up_stops_every_process_that_it_started(tmp_path: Path, number: int) -> 
     assert processes(tmp_path) == []
     names = {name.strip() for name, _, line in (line.partition(" | ") for line in log.splitlines()) if line[:1] == "{"}
     assert names == {"ticket service", "scan service", "relay"}
+
+
+def test_two_programs_do_not_start_the_same_services(tmp_path: Path) -> None:
+    environment = variables(tmp_path)
+    with only_program(environment):
+        with pytest.raises(StoppedError, match="another `make up` runs"), only_program(environment):
+            pass
+        with only_program({**environment, "TICKETS_PORT": "1"}):
+            pass
+    with only_program(environment):
+        pass
 
 
 def test_up_ends_when_the_relay_ends(tmp_path: Path) -> None:

@@ -41,9 +41,12 @@ class Endpoints:
         Raises:
             OSError: the address is taken, or a certificate cannot be read.
         """
-        family = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0][0]
-        context = None if tls.identity is None else ServerContext(tls, asks_callers=True)
-        self._server = _Server(family, (host.strip("[]"), port), context)
+        try:
+            family = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0][0]
+            context = None if tls.identity is None else ServerContext(tls, asks_callers=True)
+            self._server = _Server(family, (host.strip("[]"), port), context)
+        except OSError as error:
+            raise OSError(f"no metrics on {host}:{port}: {error.strerror or error}") from error
         self._server.set_app(_Application(report, registry))
         self._thread = Thread(target=self._server.serve_forever, args=(LOOK_SECONDS,), name="endpoints", daemon=True)
         self._thread.start()

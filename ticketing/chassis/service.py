@@ -206,22 +206,17 @@ def _freeze_start_up_objects() -> None:
     gc.set_threshold(GC_THRESHOLD)
 
 
-def _endpoints(settings: ServiceSettings, health: Health) -> Endpoints:
-    host, port = settings.listen.host, settings.metrics_port
-    try:
-        return Endpoints(host, port, settings.listen.tls, health.report)
-    except OSError as error:
-        raise OSError(f"no metrics on {host}:{port}: {error.strerror or error}") from error
-
-
 async def _serve(build: Callable[[], Program], settings: ServiceSettings, url: URL, name: str) -> None:
     # Objects of grpc.aio belong to the loop that runs when they are created.
     program = build()
     # No client can reach the service yet, so no signal of a client is lost.
     stop_requested = stop_signal()
     link = SupervisorLink.of_environment(os.environ)
+    listen, report = settings.listen, program.health.report
     endpoints = (
-        _endpoints(settings, program.health) if link is None else Endpoints(LOOPBACK, 0, PLAIN, program.health.report)
+        Endpoints(listen.host, settings.metrics_port, listen.tls, report)
+        if link is None
+        else Endpoints(LOOPBACK, 0, PLAIN, report)
     )
     try:
         async with process_tasks(program.health.tasks, settings, url, name):

@@ -15,6 +15,7 @@ from tests.chassis.test_service import ended, metrics, run_sql, start, toy_url, 
 from tests.environment.waiting import eventually
 from ticketing.chassis.probe import is_ready, is_serving
 from ticketing.chassis.workers import supervisor
+from ticketing.chassis.workers.port import ReservedPort
 from ticketing.chassis.workers.program import MAX_MISSED_LOOKS, HangingWorkers
 from ticketing.chassis.workers.supervisor import Worker, WorkerPlan
 
@@ -89,8 +90,18 @@ def test_two_workers_serve_one_port_and_their_metrics_are_added(start_workers: C
     # Each worker counts its own tasks, and both have the same version.
     assert 'ticketing_build_info{version="' in exposed
     assert "ticketing_worker_restarts_total 0.0" in exposed
+    described = [line for line in exposed.splitlines() if line.startswith("# TYPE ")]
+    assert len(set(described)) == len(described)
     assert service.stop() == 0
     assert not is_serving(service.address, seconds=0.2)
+
+
+def test_another_supervisor_cannot_share_the_port(start_workers: Callable[[], Supervised]) -> None:
+    service = start_workers()
+    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{service.port}: .* Address already in use"):
+        ReservedPort("127.0.0.1", service.port)
+    assert service.stop() == 0
+    ReservedPort("127.0.0.1", service.port).close()
 
 
 def test_a_killed_worker_is_started_again_while_the_other_serves(start_workers: Callable[[], Supervised]) -> None:

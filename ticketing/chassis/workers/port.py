@@ -22,11 +22,15 @@ class ReservedPort:
             ):
                 reserved = socket.socket(family, kind, protocol)
                 self._sockets.append(reserved)
-                # A socket that does not listen gets no connection.
-                reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                # Connections in TIME_WAIT do not make the port busy.
+                reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
                     reserved.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 reserved.bind((address[0], self.port, *address[2:]))
+                # Only now may others share the port: another supervisor would share it silently, and mix two services.
+                # This socket does not listen, so it gets no connection.
+                reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+                reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 self.port = reserved.getsockname()[1]
         except OSError as error:
             self.close()

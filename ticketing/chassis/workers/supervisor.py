@@ -31,7 +31,10 @@ STOP_MARGIN_SECONDS: Final = 10.0
 # The exit status, as a shell reports it, of a process that could not be started.
 NOT_STARTED: Final = 126
 
-RESTARTS: Final = Counter("ticketing_worker_restarts", "Workers that ended by themselves and were started again.")
+# A worker imports this module too, but only the supervisor exposes the count.
+RESTARTS: Final = Counter(
+    "ticketing_worker_restarts", "Workers that ended by themselves and were started again.", registry=None
+)
 
 
 @dataclass(frozen=True, slots=True)
