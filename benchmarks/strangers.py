@@ -6,13 +6,15 @@ service refuses waits for the time that the refusal names, as a client does.
 
 import asyncio
 import multiprocessing
+import random
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import cycle
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any, Concatenate, ParamSpec, TypeAlias
@@ -24,7 +26,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from benchmarks.http2 import LoadGenerator, LoadPlan
+from benchmarks.http2 import LoadConnection, LoadGenerator, LoadPlan
 from dev.clients import ApiClient
 from ticketing.scans.v1 import scan_service_pb2
 from ticketing.tickets.v1 import ticket_service_pb2
@@ -35,6 +37,7 @@ POLL_SECONDS = 0.05
 # A wait after a refusal that names no time.
 RETRY_SECONDS = 0.1
 MAX_PAGE = 100
+# The time that a draining service names (scan_service/gate_stream/stream.py), and the longest first wait of a device.
 RECONNECT_SECONDS = 2.0
 
 P = ParamSpec("P")
@@ -146,11 +149,15 @@ def lock_event(done: Done, database_url: str, event_id: str, scans: LoadPlan) ->
 
 
 def reconnect(done: Done, scans: LoadPlan) -> None:
-    """Open the streams of all devices of a plan at once, as after a restart of the service, every RECONNECT_SECONDS."""
+    """Connect every device of a plan again within RECONNECT_SECONDS, as after a restart of the service."""
+    devices = deque[LoadConnection]()
     while True:
-        LoadGenerator(replace(scans, messages=[], warm_up=0)).run()
-        done.value += scans.connections
-        time.sleep(RECONNECT_SECONDS)
+        devices.append(LoadConnection(scans, scans.addresses[0]))
+        # A device waits for a random part of the time that the service names.
+        time.sleep(random.expovariate(scans.connections / RECONNECT_SECONDS))
+        done.value += 1
+        if len(devices) == scans.connections:
+            devices.popleft().wire.close()
 
 
 def accept_mails(done: Done, port: int) -> None:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from dev.keys import development_keys
-from ticketing.chassis.authentication import CLAIMABLE
+from ticketing.chassis.callers import CLAIMABLE
 
 
 def main() -> None:

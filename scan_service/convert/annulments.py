@@ -2,7 +2,7 @@
 
 from scan_service.convert.callers import own_organizer
 from scan_service.domain.annulment import Annulment
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.parsing import Fields
 from ticketing.scans.v1 import scan_service_pb2 as pb
 

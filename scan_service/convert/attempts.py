@@ -9,7 +9,7 @@ from ticketing.admission.codes import Codes, read_code
 from ticketing.admission.look_up_passes import LookUpPass, read_pass
 from ticketing.admission.scans import Attempt, Gate, OfflineDecision, ScanType, Verdict
 from ticketing.admission.tokens import DamagedToken, Token, read_token
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.parsing import EPOCH, NIL, Fields
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 

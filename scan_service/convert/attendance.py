@@ -5,7 +5,7 @@ from uuid import UUID
 from scan_service.convert.callers import check_device_event
 from scan_service.convert.enums import DENIAL_REASONS, TICKET_TYPES
 from scan_service.domain.attendance import Attendance, TypeCounts
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.parsing import read_uuid
 from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_service_pb2 as pb

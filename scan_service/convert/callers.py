@@ -4,7 +4,7 @@ from typing import Final
 from uuid import UUID
 
 from scan_service.domain.reasons import Reason
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.failures import Failure
 
 # Roles that scan for any event; an organizer scans for their own events only.

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from scan_service.convert.callers import check_device_event, own_organizer
 from scan_service.domain.holders import HolderRequest
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.parsing import Fields
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as feed_pb

@@ -6,7 +6,7 @@ from scan_service.convert.callers import own_organizer
 from scan_service.convert.enums import INCIDENT_KINDS
 from scan_service.convert.scans import scan_message
 from scan_service.domain.incidents import Incident, IncidentQuery
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.paging import id_position, page_size, page_token
 from ticketing.chassis.parsing import read_uuid
 from ticketing.chassis.times import timestamp

@@ -7,7 +7,7 @@ from scan_service.convert.attempts import read_gate
 from scan_service.convert.callers import check_device_event, own_organizer
 from scan_service.convert.changes import ticket_message
 from scan_service.domain.look_ups import FoundTickets, HeldTicket, HeldTickets, LookUp
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.parsing import Fields
 from ticketing.options.v1 import options_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb

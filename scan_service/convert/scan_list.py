@@ -8,7 +8,7 @@ from scan_service.convert.enums import VERDICTS
 from scan_service.convert.scans import scan_message
 from ticketing.admission.scanned_text import sanitize_text
 from ticketing.admission.scans import Scan, ScanQuery
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.paging import page_size, page_token, time_position
 from ticketing.chassis.parsing import Fields
 from ticketing.scans.v1 import scan_service_pb2 as pb

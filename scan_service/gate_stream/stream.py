@@ -29,8 +29,8 @@ from scan_service.use_cases.annulments import Annulments
 from scan_service.use_cases.gates import Gates
 from ticketing.admission.codes import Codes
 from ticketing.admission.scans import Attempt, Gate, Scan
-from ticketing.chassis.authentication import Caller, Role
 from ticketing.chassis.batcher import Batcher
+from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.failures import Failure, invalid, overloaded, unauthenticated
 from ticketing.chassis.parsing import Fields

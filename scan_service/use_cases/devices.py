@@ -15,8 +15,9 @@ from scan_service.domain.devices import TOKEN_PREFIX, Credentials, Device, Devic
 from scan_service.domain.refusals import device_not_found, enrollment_code_invalid, event_not_found, request_id_reused
 from scan_service.store import devices as store
 from scan_service.store.clock import DatabaseClock
-from ticketing.chassis.authentication import Attempt, Caller, Role
+from ticketing.chassis.authentication import Attempt
 from ticketing.chassis.batcher import Batcher
+from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure, unauthenticated

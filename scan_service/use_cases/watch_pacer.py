@@ -2,7 +2,7 @@
 
 import asyncio
 
-from ticketing.chassis.authentication import Role
+from ticketing.chassis.callers import Role
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.failures import unauthenticated
 from ticketing.chassis.interceptor import current_caller

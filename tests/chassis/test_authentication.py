@@ -17,7 +17,8 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from tests.environment.clock import SettableClock
 from ticketing.chassis import authentication, refused_tokens
-from ticketing.chassis.authentication import LEEWAY, Authenticator, PeerProof, Role, TokenRequirements
+from ticketing.chassis.authentication import Authenticator, PeerProof, TokenRequirements
+from ticketing.chassis.callers import LEEWAY, Caller, Role
 from ticketing.chassis.failures import UNAUTHENTICATED, Failure, unauthenticated
 from ticketing.chassis.jwks import JwksFile, KeySet
 from ticketing.chassis.refused_tokens import REFUSED, RefusedTokens
@@ -55,7 +56,7 @@ class Setting:
     jwks: Path
     clock: SettableClock
 
-    def caller(self, token: str) -> authentication.Caller:
+    def caller(self, token: str) -> Caller:
         return asyncio.run(self.authenticator.authenticate([("authorization", f"Bearer {token}")]))
 
     def cause(self, token: str) -> str:

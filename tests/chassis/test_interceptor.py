@@ -17,7 +17,8 @@ from prometheus_client import REGISTRY
 from tests.environment.access import Issuer
 from tests.environment.refusals import details_of, reason_of, refusal
 from tests.environment.streams import next_message
-from ticketing.chassis.authentication import LEEWAY, Attempt, Authenticator, Caller, PeerProof, Role, TokenRequirements
+from ticketing.chassis.authentication import Attempt, Authenticator, PeerProof, TokenRequirements
+from ticketing.chassis.callers import LEEWAY, Caller, Role
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.failed_authentication import BURST_SECONDS, FailedAuthentications
 from ticketing.chassis.failures import Failure

@@ -1,6 +1,6 @@
 import pytest
 
-from ticketing.chassis.authentication import PEER, Caller, Role
+from ticketing.chassis.callers import PEER, Caller, Role
 from ticketing.chassis.failures import OVERLOADED, Failure
 from ticketing.chassis.limits import CallLimiter, Limits
 

@@ -23,7 +23,8 @@ from grpc_health.v1 import health, health_pb2_grpc
 
 from tests.environment.access import Issuer
 from tests.environment.certificates import Folder
-from ticketing.chassis.authentication import Authenticator, PeerProof, Role, TokenRequirements
+from ticketing.chassis.authentication import Authenticator, PeerProof, TokenRequirements
+from ticketing.chassis.callers import Role
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.health import Health
 from ticketing.chassis.interceptor import CallInterceptor, current_caller

@@ -29,7 +29,7 @@ from tests.environment.access import CODE_SECRET, PEER_METADATA, PEER_SECRET
 from tests.environment.refusals import reason_of
 from tests.environment.waiting import until
 from ticket_service.policy import POLICY as TICKETS
-from ticketing.chassis.authentication import Role
+from ticketing.chassis.callers import Role
 from ticketing.chassis.logs import JsonFormatter
 from ticketing.scans.v1 import scan_service_pb2 as scans_pb
 

@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy.engine import URL
 
 from tests.contract.migration_rules import statements, violations
 from tests.environment import ROOT
+from ticketing.chassis.database_checks import UnsuitableDatabaseError
+from ticketing.chassis.migrations import migrate
 
 # The migrations of version 0.1.0, from before the rules.
 RELEASED = {"ticket_service": "0008", "scan_service": "0006"}
@@ -61,6 +64,12 @@ def test_a_migration_runs_beside_the_version_before(service: str, revision: str)
     sql = statements(scripts_of(service), revision)
     assert sql
     assert violations(sql) == []
+
+
+def test_each_service_refuses_the_database_of_the_other(tickets_url: URL, scans_url: URL) -> None:
+    for url, other in ((tickets_url, "scan_service"), (scans_url, "ticket_service")):
+        with pytest.raises(UnsuitableDatabaseError, match="belongs to another program"):
+            migrate(url, scripts_of(other))
 
 
 @pytest.mark.parametrize("statement", BREACHES)

@@ -7,7 +7,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from scan_service.policy import POLICY as SCANS
 from tests.contract.matrix_world import RPCS
 from ticket_service.policy import POLICY as TICKETS
-from ticketing.chassis.authentication import Role
+from ticketing.chassis.callers import Role
 from ticketing.chassis.interceptor import PUBLIC, Policy
 from ticketing.chassis.policy import method_path, policy_of
 from ticketing.options.v1 import options_pb2

@@ -39,7 +39,7 @@ from ticketing.admission.tickets import (
     TicketType,
 )
 from ticketing.admission.tokens import PublicKey, read_token
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.callers import Caller, Role
 from ticketing.gate.client import ScanServiceClient
 from ticketing.gate.connection import Connection
 from ticketing.gate.credential import Credential

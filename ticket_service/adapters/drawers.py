@@ -13,7 +13,8 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from ticket_service.adapters.drawing_process import DrawingProcess, Drawn, WorkerLostError
+from ticket_service.adapters.drawing_process import DrawingProcess, WorkerLostError
+from ticket_service.adapters.drawing_worker import Drawn
 from ticket_service.adapters.drawn_files import DrawnFiles
 from ticket_service.domain.drawings import Drawing, drawing_key
 from ticket_service.domain.wallets import NO_WALLETS, Wallets
@@ -26,6 +27,8 @@ SECONDS: Final = Histogram("drawing_seconds", "Time in which a worker process dr
 FAILURES: Final = Counter("drawing_failures_total", "Files that were not drawn, by cause.", ["cause"])
 CACHED: Final = Counter("drawings_cached_total", "Files that needed no drawing, because an equal one was at hand.")
 
+# The pause after a job that ended its worker again and again: a worker that cannot start must not start all the time.
+RESTART_SECONDS: Final = 1.0
 # A worker that is lost draws the job once more; a job that ends its worker twice fails.
 TRIES: Final = 2
 
@@ -37,8 +40,8 @@ class DrawingLimits:
     workers: int = 1
     # The jobs that wait; the next one is OVERLOADED.
     waiting: int = 64
-    # The time after which a job is OVERLOADED.
-    seconds: float = 10.0
+    # The time after which a job is OVERLOADED; the deadline of the call may end it before.
+    seconds: float = 30.0
     cache_bytes: int = 32 * 1024 * 1024
     cache_seconds: float = 600.0
 
@@ -193,6 +196,8 @@ class Drawers:
                 wanted.done.set_exception(error)
                 # Nobody may wait any more, and asyncio would log the exception a second time.
                 wanted.done.exception()
+            if isinstance(error, WorkerLostError):
+                await asyncio.sleep(RESTART_SECONDS)
             return
         for wanted, one in zip(job, drawn, strict=True):
             SECONDS.labels(wanted.drawing.format).observe(one.seconds)

@@ -1,7 +1,7 @@
 """Draw tickets: one module for each format.
 
 Modules are imported with the first drawing of their format, because their libraries take up to half a second to load and
-only worker processes draw (`ticket_service.adapters.drawing_process`).
+only worker processes draw (`ticket_service.adapters.drawing_worker`).
 """
 
 from ticket_service.domain.drawings import Drawing, PrintedTicket

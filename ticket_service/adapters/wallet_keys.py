@@ -83,17 +83,17 @@ def check_pair(certificate: x509.Certificate, authority: x509.Certificate, key: 
         raise WalletKeyError("was not signed by the intermediate certificate") from None
 
 
-def read_service_account(path: Path) -> tuple[str, str, bytes]:
-    """Read the address, the key id and the key of a Google service account; raise WalletKeyError."""
+def read_service_account(path: Path) -> tuple[str, bytes]:
+    """Read the address and the key of a Google service account; raise WalletKeyError."""
     try:
         account = json.loads(read_file(path))
-        email, key_id, key = (account[name] for name in ("client_email", "private_key_id", "private_key"))
+        email, key = account["client_email"], account["private_key"]
         loaded = load_pem_private_key(key.encode(), None)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise WalletKeyError("is not the key file (JSON) of a service account") from None
-    if not isinstance(loaded, RSAPrivateKey) or not isinstance(email, str) or not isinstance(key_id, str):
+    if not isinstance(loaded, RSAPrivateKey) or not isinstance(email, str):
         raise WalletKeyError("is not the key file (JSON) of a service account")
-    return email, key_id, key.encode()
+    return email, key.encode()
 
 
 def _name(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:

@@ -25,10 +25,10 @@ class Words:
     # The tag of the words, one of LANGUAGES.
     language: str
     formats: Formats
-    # What a reader sees before a value, by the names in the files, such as `when`.
+    # The words before values, by the names in the files, such as `when`.
     labels: Mapping[str, str]
     ticket_types: Mapping[str, str]
-    # What a ticket admits to, by admission policy.
+    # The sentence about the admission, by admission policy.
     admission: Mapping[str, str]
 
 

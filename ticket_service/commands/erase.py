@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 
 from ticket_service.domain.erasures import Erasure, ErasureStatus, SubjectKind
 from ticket_service.use_cases.erasures import Erasures
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.texts import composed

@@ -3,7 +3,7 @@
 from typing import Final
 
 from ticket_service.domain.look_ups import FoundTickets, LookUp, describe_holder
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.parsing import Fields
 from ticketing.options.v1 import options_pb2
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb

@@ -17,7 +17,7 @@ from ticket_service.domain.languages import normalised, wanted_language
 from ticket_service.domain.purchases import Purchase, PurchaseStatus
 from ticket_service.domain.queries import PurchaseQuery
 from ticket_service.domain.sales import Order
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.failures import FORBIDDEN, Failure
 from ticketing.chassis.parsing import Fields
 from ticketing.chassis.times import timestamp

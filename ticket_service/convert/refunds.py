@@ -8,7 +8,7 @@ from ticket_service.convert.money import money_message, read_price
 from ticket_service.domain.owed_refunds import OwedRefund, OwedRefundQuery, OwedRefundStatus
 from ticket_service.domain.refund_orders import Confirmation
 from ticket_service.domain.ticket_refunds import RefundRequest, TicketRefund, TicketRefundStatus
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.paging import page_size
 from ticketing.chassis.parsing import Fields
 from ticketing.chassis.times import timestamp

@@ -15,7 +15,7 @@ from ticket_service.domain.page_design import Paper
 from ticket_service.domain.queries import CancellationQuery, TicketQuery
 from ticket_service.domain.reissues import ReissueRequest
 from ticket_service.domain.tickets import TicketFormat
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.failures import FORBIDDEN, Failure
 from ticketing.chassis.paging import page_size
 from ticketing.chassis.parsing import Fields

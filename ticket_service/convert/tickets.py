@@ -13,7 +13,7 @@ from ticket_service.domain.codes import Codes
 from ticket_service.domain.secrets import Secrets, secrets_of
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.domain.tokens import Signer
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import ticket_pb2

@@ -57,6 +57,7 @@ class DeliveryApp:
         self._settings = settings
         self._url = url
         self._clock = clock
+        self._is_program = tasks is None
         self._tasks = tasks or Tasks()
         self.health = Health(self._tasks)
         self._opened = AsyncExitStack()
@@ -74,7 +75,7 @@ class DeliveryApp:
         if receivers:
             relay = Relay(database, receivers, terms, self._clock, self._tasks)
             self._opened.push_async_callback(relay.stop)
-            relay.start()
+            relay.start(is_program=self._is_program)
         else:
             self._sweep("notification_log", LogRelay(database), terms.interval_seconds)
         self._sweep("backlog", BacklogMetrics(database, self._clock), INTERVAL_SECONDS)
@@ -123,7 +124,11 @@ class DeliveryApp:
         # A mail must not contain a token of a key that was retired since the start.
         self._sweep("mail_signing_keys", keys, LOOK_SECONDS)
         limits = DrawingLimits(
-            settings.drawing_workers, seconds=EmailReceiver.preparation_seconds, cache_seconds=DRAWN_SECONDS
+            settings.drawing_workers,
+            # Each mail in progress has one job; a job that nobody waits for any more may still stand in the queue.
+            waiting=2 * settings.mail_max_parallel,
+            seconds=EmailReceiver.preparation_seconds,
+            cache_seconds=DRAWN_SECONDS,
         )
         drawers = Drawers("mails", limits, settings.wallets)
         self._opened.push_async_callback(drawers.close)

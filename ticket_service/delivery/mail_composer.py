@@ -1,5 +1,6 @@
 """Compose a mail as MIME: a plain part, an HTML part with QR codes, and the attached files."""
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from email.message import EmailMessage, MIMEPart
@@ -9,7 +10,7 @@ from uuid import UUID
 
 from ticket_service.adapters.formats import Formats
 from ticket_service.adapters.logos import logo_fault
-from ticket_service.adapters.words import tag_of_formats
+from ticket_service.adapters.words import known_language, tag_of_formats
 from ticket_service.convert.addresses import mailbox
 from ticket_service.delivery.emails import Email
 from ticket_service.delivery.flowed import flowed
@@ -46,8 +47,12 @@ class MailComposer:
         self._domain = self.address.rpartition("@")[2]
 
     def language_of(self, email: Email) -> str:
-        """Return the tag of the language of a mail and its files: that of the purchase if it has texts."""
+        """Return the tag of the language of a mail: that of the purchase if it has texts."""
         return email.language if look_up(email.language, self._texts, "") else self._language
+
+    def language_of_files(self, email: Email) -> str:
+        """Return the tag of the language of the files: the default one for a language that only an operator's mails have."""
+        return known_language(self.language_of(email), self._language)
 
     def compose(
         self,
@@ -109,9 +114,12 @@ class MailComposer:
         message["To"] = mailbox_header("To", "", address)
         message["From"] = mailbox_header("From", self.sender_name, self.address)
         message["Subject"] = text_header("Subject", subject)
+        # A notification has a mail for each address. One person may read two of them, and a mail server drops the second
+        # mail with one id.
+        to = hashlib.sha256(address.lower().encode()).hexdigest()[:12]
         away = ".away" if email.text.endswith(".away") else ""
         number = f".{email.part}" if email.part > 1 else ""
-        message["Message-ID"] = f"<{message_id}{away}{number}@{self._domain}>"
+        message["Message-ID"] = f"<{message_id}.{to}{away}{number}@{self._domain}>"
         message["Auto-Submitted"] = "auto-generated"
 
 

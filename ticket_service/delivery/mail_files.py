@@ -66,7 +66,7 @@ def files_of(email: Email, secrets: Mapping[UUID, Secrets], style: FileStyle) ->
     Args:
         email: the mail, whose tickets are at most MAX_TICKETS.
         secrets: the code and the token of each ticket of the mail and of its calendar entries, by the ticket's id.
-        style: what the files of a mail have in common.
+        style: the settings and the language of the files.
     """
     shown = _printed([sold for sold in email.tickets if shows_code(email, sold)], secrets)
     return [*_pages(shown, style), *_calendars(email, secrets, style)]

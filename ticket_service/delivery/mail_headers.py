@@ -14,6 +14,9 @@ MAX_WORD: Final = 75
 MAX_LINE: Final = 76
 _FRAME: Final = "=?utf-8?b?{}?="
 _FRAME_LENGTH: Final = len(_FRAME.format(""))
+# An older version stored names with control characters. No header may contain one, and a line feed would begin another
+# header.
+_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 # RFC 5322: the characters of a display name that needs no quotes.
 _ATOMS: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
 
@@ -44,7 +47,8 @@ class MailPolicy(EmailPolicy):
 
 
 def text_header(name: str, text: str) -> SentHeader:
-    """Write a text as the value of the header `name`."""
+    """Write a text as the value of the header `name`, with a blank for each control character."""
+    text = _CONTROLS.sub(" ", text)
     space = MAX_LINE - len(f"{name}: ")
     if text.isascii() and "=?" not in text:
         lines = textwrap.wrap(text, space, break_long_words=False, break_on_hyphens=False)
@@ -55,6 +59,7 @@ def text_header(name: str, text: str) -> SentHeader:
 
 def mailbox_header(name: str, display_name: str, address: str) -> SentHeader:
     """Write a mailbox, such as `Concert Hall <tickets@example.com>`, as the value of the header `name`."""
+    display_name = _CONTROLS.sub(" ", display_name)
     if not display_name:
         return SentHeader(address)
     if not display_name.isascii() or "=?" in display_name:

@@ -63,8 +63,13 @@ class MimeWriter:
             UndeliveredError: the address is not valid in a mail.
             Failure: OVERLOADED.
         """
-        language = self._composer.language_of(email)
-        style = FileStyle(language, self._drawing.design, now, self._drawing.max_separate, self._drawing.wallets)
+        style = FileStyle(
+            self._composer.language_of_files(email),
+            self._drawing.design,
+            now,
+            self._drawing.max_separate,
+            self._drawing.wallets,
+        )
         files = files_of(email, secrets, style)
         turn = Turn(message_id, max_waiting=1)
         contents = await self._drawing.drawers.draw_each([file.drawing for file in files], turn)

@@ -18,13 +18,15 @@ from ticket_service.delivery.store.dispatch import Route, dispatch
 from ticket_service.delivery.store.kept import forget
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
-from ticketing.chassis.tasks import BackgroundTask, Sweepable, Tasks
+from ticketing.chassis.tasks import BackgroundTask, Essential, Sweepable, Tasks
 
 # Rows of the outbox in one transaction.
 MAX_DISPATCH: Final = 500
 # Kept notifications that one transaction deletes, and the pause when nothing is left to delete.
 MAX_FORGOTTEN: Final = 1_000
 FORGET_SECONDS: Final = 60.0
+# A relay that dispatches nothing for this time delivers nothing new. One batch may fan out to every buyer of an event.
+SILENT_SECONDS: Final = 60.0
 
 
 class Relay:
@@ -41,12 +43,13 @@ class Relay:
         self._tasks = tasks
         self._opened = AsyncExitStack()
 
-    def start(self) -> None:
-        """Start the sweepers."""
+    def start(self, *, is_program: bool = False) -> None:
+        """Start the sweepers; a process that does nothing else (`is_program`) is not ready while the dispatcher fails."""
         for receiver, worker in zip(self._receivers, self._workers, strict=True):
             worker.wake = self._sweep(f"delivery.{receiver.name}", worker, self._terms.interval_seconds).wake
         dispatcher = Dispatcher(self._database, self._receivers, self._terms, self._clock, self._workers)
-        self._sweep("outbox", dispatcher, self._terms.interval_seconds)
+        essential = Essential(SILENT_SECONDS, excuses_outages=True) if is_program else None
+        self._sweep("outbox", dispatcher, self._terms.interval_seconds, essential)
         self._sweep("retention", _Retention(self._database, self._terms.kept_for, self._clock), FORGET_SECONDS)
 
     async def stop(self) -> None:
@@ -56,8 +59,10 @@ class Relay:
         for receiver in self._receivers:
             await receiver.close()
 
-    def _sweep(self, name: str, work: Sweepable, interval_seconds: float) -> BackgroundTask:
-        task = self._tasks.sweep(name, work, interval_seconds)
+    def _sweep(
+        self, name: str, work: Sweepable, interval_seconds: float, essential: Essential | None = None
+    ) -> BackgroundTask:
+        task = self._tasks.sweep(name, work, interval_seconds, essential)
         self._opened.push_async_callback(task.stop)
         return task
 

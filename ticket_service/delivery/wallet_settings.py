@@ -88,11 +88,11 @@ def _read_google(environment: Environment, issuer_name: str) -> GooglePasses | N
     from ticket_service.adapters import wallet_keys as files  # noqa: PLC0415 - as above
 
     try:
-        email, key_id, key = files.read_service_account(Path(given[ACCOUNT]).expanduser())
+        email, key = files.read_service_account(Path(given[ACCOUNT]).expanduser())
     except files.WalletKeyError as error:
         environment.fault(ACCOUNT, f"({given[ACCOUNT]}) {error}")
         return None
-    return GooglePasses(given[ISSUER], issuer_name, email, key_id, key)
+    return GooglePasses(given[ISSUER], issuer_name, email, key)
 
 
 def _all_or_none(environment: Environment, *names: str) -> dict[str, str] | None:

@@ -1,6 +1,6 @@
 """Decide what a caller may do as an organizer or as a service; `store.access` has the same rules in SQL."""
 
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.callers import Caller, Role
 
 
 def organizer_of(caller: Caller) -> str | None:

@@ -13,7 +13,7 @@ _TAG: Final = re.compile(
     r"(?P<rest>(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*(?:-[0-9a-wy-z](?:-[a-z0-9]{2,8})+)*(?:-x(?:-[a-z0-9]{1,8})+)?)"
 )
 # Codes that ISO 639 replaced, but that programs still send.
-_REPLACED: Final = {"iw": "he"}
+_REPLACED: Final = {"iw": "he", "in": "id"}
 # Regions whose Chinese is written in the script that the tag "zh" alone does not mean.
 _TRADITIONAL: Final = frozenset({"TW", "HK", "MO"})
 

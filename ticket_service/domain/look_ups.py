@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.texts import without_controls
 
 # A response has at most this number of tickets; a longer text finds fewer.

@@ -11,7 +11,7 @@ from ticket_service.domain.access import administers
 from ticket_service.domain.events import AdmissionPolicy, Event, EventStatus, TicketType
 from ticket_service.domain.refund_policy import Refund, in_full
 from ticket_service.domain.terms import PastTerms, full_refund_until, refund_owed
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 
 
 class TicketStatus(StrEnum):

@@ -43,7 +43,6 @@ class GooglePasses:
     # The name that a phone shows as the issuer.
     issuer_name: str
     account_email: str
-    key_id: str
     # An unencrypted PEM.
     key: bytes = field(repr=False)
 

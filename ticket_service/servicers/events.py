@@ -12,7 +12,7 @@ from ticket_service.domain.queries import EventQuery
 from ticket_service.use_cases.cancellation_preview import CancellationPreviews
 from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.events import Events
-from ticketing.chassis.authentication import Role
+from ticketing.chassis.callers import Role
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.failures import FORBIDDEN, Failure
 from ticketing.chassis.ids import new_id

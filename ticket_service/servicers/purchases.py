@@ -18,7 +18,7 @@ from ticket_service.use_cases.contacts import Contacts
 from ticket_service.use_cases.payments import Payments
 from ticket_service.use_cases.purchases import Purchases
 from ticket_service.use_cases.sales import IssuedSale, Sales
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.interceptor import current_caller
 from ticketing.chassis.paging import id_position, page_size, page_token
 from ticketing.chassis.parsing import read_uuid

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from ticket_service.domain.access import organizer_of
 from ticket_service.domain.events import EventStatus
 from ticket_service.store.tables import events, purchases, tickets
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.callers import Caller, Role
 
 Condition = sa.ColumnElement[bool]
 

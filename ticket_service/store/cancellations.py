@@ -14,7 +14,7 @@ from ticket_service.domain.events import TicketType
 from ticket_service.domain.queries import CancellationQuery
 from ticket_service.store.access import ANY, Condition, ticket_of_user, ticket_visible_to
 from ticket_service.store.tables import cancellations, events, offers, tickets
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 
 _CANCELLATIONS: Final = (
     sa.select(cancellations, tickets.c.issue)

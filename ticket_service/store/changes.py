@@ -10,7 +10,7 @@ from ticket_service.domain.changes import Change, ChangeKind, RecordedChange
 from ticket_service.domain.queries import ChangeQuery
 from ticket_service.store.access import event_administered_by
 from ticket_service.store.tables import changes, events
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.ids import new_id
 from ticketing.chassis.logs import REQUEST_ID
 

@@ -12,7 +12,7 @@ from ticket_service.domain.disputes import Dispute, DisputeStatus
 from ticket_service.domain.queries import DisputeQuery
 from ticket_service.store.access import event_administered_by
 from ticket_service.store.tables import disputes, events
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 
 
 def store(connection: Connection, dispute: Dispute) -> None:

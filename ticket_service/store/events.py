@@ -13,7 +13,7 @@ from ticket_service.domain.events import AdmissionPolicy, Event, EventStatus, Ev
 from ticket_service.domain.queries import EventQuery
 from ticket_service.store.access import Condition, event_visible_to
 from ticket_service.store.tables import events, offers, purchases, tickets
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 
 # Tickets in these statuses take up a place.
 RESERVED_STATUSES: Final = ("ACTIVE", "BLOCKED")

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from ticket_service.domain.owed_refunds import OwedRefund, OwedRefundQuery, OwedRefundStatus
 from ticket_service.store.access import event_administered_by
 from ticket_service.store.tables import cancellations, events, payments, refund_orders, ticket_refunds, tickets
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 
 _NO_ID: Final = sa.cast(sa.null(), sa.UUID)
 # Without an order, the caller's own payment system has to refund.

@@ -14,7 +14,7 @@ from ticket_service.domain.queries import PurchaseQuery
 from ticket_service.store.access import ANY, Condition, purchase_of_user, purchase_visible_to
 from ticket_service.store.contacts import purchases_of_address
 from ticket_service.store.tables import events, payments, purchases
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 
 _ITS_KEY: Final = sa.tuple_(purchases.c.event_id, purchases.c.purchase_id)
 

@@ -21,11 +21,11 @@ from ticket_service.store.contacts import purchases_of_address, tickets_of_addre
 from ticket_service.store.events import find_events
 from ticket_service.store.past_terms import find_past_terms
 from ticket_service.store.tables import cancellations, events, purchases, tickets
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 
 _STORED: Final = tuple(field.name for field in fields(Ticket))
-# A reseller may have thousands; a calendar entry shows fewer codes.
-MAX_OF_HOLDER: Final = 200
+# A reseller may have thousands for the same hours; a calendar entry shows fewer codes.
+MAX_FOR_HOURS: Final = 200
 _CHANGING: Final = ("status", "user_id", "issue", "revision", "update_time")
 
 _IS_USED: Final = sa.and_(
@@ -34,6 +34,9 @@ _IS_USED: Final = sa.and_(
     events.c.admission_policy == AdmissionPolicy.SINGLE_ENTRY,
 )
 _VALID_UNTIL: Final = sa.func.coalesce(tickets.c.valid_until_time, events.c.end_time)
+_ITS_PURCHASE: Final = sa.and_(
+    purchases.c.event_id == tickets.c.event_id, purchases.c.purchase_id == tickets.c.purchase_id
+)
 _SOLD: Final = (
     sa.select(
         tickets,
@@ -47,9 +50,7 @@ _SOLD: Final = (
         cancellations.c.cancellation_id,
     )
     .join(events, events.c.event_id == tickets.c.event_id)
-    .join(
-        purchases, sa.and_(purchases.c.event_id == tickets.c.event_id, purchases.c.purchase_id == tickets.c.purchase_id)
-    )
+    .join(purchases, _ITS_PURCHASE)
     .outerjoin(
         cancellations,
         sa.and_(
@@ -101,7 +102,11 @@ def tickets_of_purchase(
 
 
 def tickets_of_holder(connection: Connection, event_id: UUID, holder: Holder) -> list[SoldTicket]:
-    """Read up to MAX_OF_HOLDER tickets of a holder for an event that are not cancelled, in order of issue."""
+    """Read the tickets of a holder for an event that are not cancelled, in order of issue.
+
+    Of more than MAX_FOR_HOURS for the same hours, the last ones are read: the others add nothing to a calendar entry. The
+    bound applies to each day of day tickets, because a day without a ticket loses its entry.
+    """
     is_held_by_seller = sa.and_(purchases.c.is_guest, tickets.c.user_id == purchases.c.user_id)
     conditions = [tickets.c.event_id == event_id, tickets.c.status.not_in(CANCELLED_STATUSES)]
     if holder.user_id:
@@ -111,7 +116,12 @@ def tickets_of_holder(connection: Connection, event_id: UUID, holder: Holder) ->
         conditions += [sa.tuple_(tickets.c.event_id, tickets.c.purchase_id).in_(its), is_held_by_seller]
     else:
         conditions += [tickets.c.purchase_id == holder.purchase_id, tickets.c.user_id == purchases.c.user_id]
-    return _find_tickets(connection, conditions, MAX_OF_HOLDER)[::-1]
+    hours = (tickets.c.valid_from_time, tickets.c.valid_until_time)
+    number = sa.func.row_number().over(partition_by=hours, order_by=tickets.c.ticket_id.desc())
+    found = sa.select(tickets.c.ticket_id, number.label("number")).join(purchases, _ITS_PURCHASE)
+    numbered = found.where(*conditions).subquery()
+    last = sa.select(numbered.c.ticket_id).where(numbered.c.number <= MAX_FOR_HOURS)
+    return _find_tickets(connection, [tickets.c.event_id == event_id, tickets.c.ticket_id.in_(last)])[::-1]
 
 
 def list_tickets(

@@ -11,7 +11,7 @@ from ticket_service.domain.refusals import event_not_found
 from ticket_service.store import cancellation_preview as store
 from ticket_service.store.access import event_owned_by
 from ticket_service.store.events import find_event
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 

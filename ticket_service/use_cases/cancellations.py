@@ -39,8 +39,8 @@ from ticket_service.store.event_cancellation import refund_pending_in_full
 from ticket_service.store.events import lock_event
 from ticket_service.store.reissues import find_pending_reissue
 from ticket_service.store.tickets import lock_ticket
-from ticketing.chassis.authentication import Caller
 from ticketing.chassis.backoff import backoff_seconds
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure

@@ -6,7 +6,7 @@ from uuid import UUID
 from ticket_service.domain.changes import RecordedChange
 from ticket_service.domain.queries import ChangeQuery
 from ticket_service.store.changes import list_changes
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.database import Database
 
 

@@ -22,7 +22,7 @@ from ticket_service.store.events import lock_event
 from ticket_service.store.purchases import find_purchase
 from ticket_service.store.requests import RequestKey, claim
 from ticket_service.store.tickets import find_ticket
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 

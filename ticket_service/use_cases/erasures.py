@@ -18,7 +18,7 @@ from ticket_service.domain.erasures import Erasure, ErasureStatus, ScanCursor, S
 from ticket_service.store import changes, erasing
 from ticket_service.store import erasures as store
 from ticket_service.use_cases.cancellations import retry_seconds
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure

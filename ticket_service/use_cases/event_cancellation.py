@@ -26,7 +26,7 @@ from ticket_service.store.cancellations import insert_cancellations
 from ticket_service.store.events import event_currency, update_event
 from ticket_service.use_cases.cancellations import Cancellations, retry_seconds
 from ticket_service.use_cases.events import lock_own_event
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure

@@ -27,7 +27,7 @@ from ticket_service.store.holds import count_refunds_due
 from ticket_service.store.past_terms import find_past_terms, insert_past_terms
 from ticket_service.store.requests import RequestKey, claim
 from ticket_service.use_cases.logos import check_logo
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 

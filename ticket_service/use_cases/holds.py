@@ -31,8 +31,8 @@ from ticket_service.store.customers import find_holdings
 from ticket_service.store.events import lock_event
 from ticket_service.store.purchases import find_purchase
 from ticket_service.use_cases.issuing import Issuing
-from ticketing.chassis.authentication import Caller
 from ticketing.chassis.backoff import backoff_seconds
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.ids import new_id

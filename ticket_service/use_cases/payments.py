@@ -22,8 +22,8 @@ from ticket_service.domain.refusals import payment_processing, provider_not_conf
 from ticket_service.store.access import Condition, purchase_visible_to
 from ticket_service.store.purchases import find_purchase
 from ticket_service.use_cases.holds import Holds
-from ticketing.chassis.authentication import Caller
 from ticketing.chassis.backoff import backoff_seconds
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure, dependency_unavailable

@@ -18,7 +18,7 @@ from ticket_service.store import disputes, outside_refunds
 from ticket_service.store.access import purchase_visible_to
 from ticket_service.store.purchases import find_purchase, list_purchases
 from ticket_service.store.tickets import tickets_of_purchase
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.database import Database
 
 _PROVIDERS: Final = (EXTERNAL, *(provider.name for provider in PROVIDERS))

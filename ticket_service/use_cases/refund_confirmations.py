@@ -28,7 +28,7 @@ from ticket_service.store import ticket_refunds as refund_store
 from ticket_service.store.access import event_administered_by
 from ticket_service.store.cancellations import lock_cancellation, update_cancellations
 from ticket_service.use_cases.holds import lock_purchase, record_refund
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 

@@ -37,8 +37,8 @@ from ticket_service.store.holds import lock_purchases
 from ticket_service.store.reconciler import enqueue
 from ticket_service.use_cases.cancellations import round_refunds
 from ticket_service.use_cases.holds import record_refund
-from ticketing.chassis.authentication import Caller
 from ticketing.chassis.backoff import backoff_seconds
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure

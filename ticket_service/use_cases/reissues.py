@@ -30,7 +30,7 @@ from ticket_service.store.requests import RequestKey, claim, find_first, forget
 from ticket_service.store.tickets import find_ticket, lock_ticket, update_ticket
 from ticket_service.use_cases.cancellations import TicketRevoker, retry_seconds
 from ticket_service.use_cases.issuing import Issuing
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure, overloaded

@@ -17,7 +17,7 @@ from ticket_service.domain.refusals import format_not_configured, ticket_not_act
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket, TicketFormat
 from ticket_service.domain.wallets import NO_WALLETS, WALLET_FORMATS, Wallets
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.failures import FieldViolation, invalid_fields
 
 SecretsOf = Callable[[SoldTicket], Secrets]

@@ -22,7 +22,7 @@ from ticket_service.store.access import event_administered_by
 from ticket_service.store.owed_refunds import list_owed
 from ticket_service.store.requests import RequestKey, claim, find_first
 from ticket_service.store.tickets import lock_ticket
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.ids import new_id

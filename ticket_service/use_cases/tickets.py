@@ -18,7 +18,7 @@ from ticket_service.store.tickets import (
     tickets_of_holder,
     tickets_of_purchase,
 )
-from ticketing.chassis.authentication import Caller
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 

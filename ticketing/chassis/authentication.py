@@ -10,19 +10,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from uuid import UUID
+from datetime import UTC, datetime
 
 import jwt
 
+from ticketing.chassis.callers import CLAIMABLE, LEEWAY, PEER, Caller, Role
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.failures import Failure, unauthenticated
 from ticketing.chassis.jwks import KeySet
 from ticketing.chassis.refused_tokens import RefusedTokens
 from ticketing.chassis.texts import composed, fault_of_name
 
-LEEWAY = timedelta(seconds=30)
 MAX_CACHED_TOKENS = 10_000
 MAX_TOKEN_CHARACTERS = 8_192
 MAX_SUBJECT_CHARACTERS = 255
@@ -31,52 +29,6 @@ MAX_EMAIL_CHARACTERS = 254
 
 # A context that counts the work on a credential which is not known, and refuses it beyond a limit.
 Attempt = Callable[[], AbstractContextManager[None]]
-
-
-class Role(StrEnum):
-    """A role that a policy may admit to an RPC."""
-
-    USER = "user"
-    ORGANIZER = "organizer"
-    SCANNER = "scanner"
-    SERVICE = "service"
-    DEVICE = "device"
-    PEER = "peer"
-
-
-# The other service proves itself by its secret or certificate, a device by a token that its service issued. A JWT that
-# claims one of these roles does not get it.
-CLAIMABLE = frozenset(Role) - {Role.PEER, Role.DEVICE}
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """The caller of an RPC, as its credential describes it."""
-
-    subject: str
-    roles: frozenset[Role]
-    email: str = ""
-    # The expiry of the credential, at which streams end too; None: it does not expire.
-    expire_time: datetime | None = None
-    # The owner of a device, and the ids to which the device is restricted; empty: all ids of its owner are allowed.
-    owner: str = ""
-    bound_to: frozenset[UUID] = frozenset()
-
-    def is_any(self, *roles: Role) -> bool:
-        """Return whether the caller has one of `roles`."""
-        return not self.roles.isdisjoint(roles)
-
-    def has_expired(self, now: datetime) -> bool:
-        """Return whether the credential has expired; LEEWAY allows for clocks that differ."""
-        return self.expire_time is not None and now >= self.expire_time + LEEWAY
-
-    def check_expiry(self, now: datetime) -> None:
-        """Refuse the next message of a stream whose credential has expired, as UNAUTHENTICATED."""
-        if self.has_expired(now):
-            raise unauthenticated("the token has expired")
-
-
-PEER = Caller("peer", frozenset({Role.PEER}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from prometheus_client import Counter, Histogram
 
-from ticketing.chassis.authentication import Attempt, Authenticator, Caller, Role, authorizations, bearer_token
+from ticketing.chassis.authentication import Attempt, Authenticator, authorizations, bearer_token
+from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.failures import FORBIDDEN, OVERLOADED, UNAUTHENTICATED, Failure, invalid, unauthenticated
 from ticketing.chassis.ids import new_id
 from ticketing.chassis.limits import CallLimiter

@@ -12,7 +12,7 @@ from typing import Final
 from prometheus_client import Gauge
 
 from ticketing.chassis.addresses import client_address
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.failed_authentication import FailedAuthentications
 from ticketing.chassis.failures import overloaded
 from ticketing.chassis.rate_limiter import RateLimiter

@@ -5,7 +5,7 @@ from typing import Final
 
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 
-from ticketing.chassis.authentication import Role
+from ticketing.chassis.callers import Role
 from ticketing.chassis.interceptor import PUBLIC, Policy
 from ticketing.options.v1 import options_pb2
 

@@ -1,6 +1,7 @@
 """A ticket service whose built-in relay sends mails to a real SMTP server."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 from sqlalchemy.engine import URL
@@ -9,7 +10,12 @@ from tests.environment.clock import SettableClock
 from tests.environment.serving import running
 from tests.stand_ins.revocations import ScansStandIn
 from tests.stand_ins.smtp import Mailbox, serving_mail
+from ticket_service.adapters import drawers
+from ticket_service.adapters.drawing import draw
+from ticket_service.adapters.drawing_worker import Drawn
 from ticket_service.app import App
+from ticket_service.domain.drawings import Drawing
+from ticket_service.domain.wallets import Wallets
 from ticket_service.settings import Settings
 
 
@@ -17,6 +23,25 @@ from ticket_service.settings import Settings
 async def mailbox() -> AsyncIterator[Mailbox]:
     async with serving_mail(Mailbox()) as mailbox:
         yield mailbox
+
+
+class DrawingThread:
+    """A thread of the test process in the place of a worker process."""
+
+    def __init__(self, wallets: Wallets) -> None:
+        self._wallets = wallets
+
+    async def draw_each(self, drawings: Sequence[Drawing]) -> list[Drawn]:
+        return [Drawn(await asyncio.to_thread(draw, one, self._wallets), 0.0, 0) for one in drawings]
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def drawing_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw in the test process, which loads the fonts once; a worker process would load them for each test."""
+    monkeypatch.setattr(drawers, "DrawingProcess", DrawingThread)
 
 
 @pytest.fixture

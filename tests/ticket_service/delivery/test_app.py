@@ -15,6 +15,7 @@ from tests.stand_ins.webhook import SECRET, Hook, listening
 from ticket_service.delivery.app import NICE, DeliveryApp
 from ticket_service.delivery.store.backlog import count_outbox_rows
 from ticketing.chassis.settings import SettingsError
+from ticketing.chassis.tasks import Tasks
 
 
 def read(url: str) -> str:
@@ -67,6 +68,17 @@ async def test_wrong_mail_texts_stop_the_start(make_settings, tickets_url, tmp_p
     (tmp_path / "mail.html").write_text("{% if %}")
     with pytest.raises(SettingsError, match="a template of mails cannot be used"):
         await start(TICKETS_MAIL_TEMPLATES=str(tmp_path))
+
+
+@pytest.mark.parametrize("tasks", [None, Tasks()], ids=["a program", "built in"])
+async def test_only_a_relay_of_its_own_depends_on_its_dispatcher(make_settings, tickets_url, tasks):
+    webhook = {"TICKETS_WEBHOOK_URL": "http://127.0.0.1:1", "TICKETS_WEBHOOK_SECRET": SECRET}
+    delivery = DeliveryApp(make_settings(**webhook).delivery, tickets_url, tasks=tasks)
+    await delivery.start()
+    essential = {task.record.name for task in delivery.health.tasks.running() if task.record.essential is not None}
+    await delivery.stop()
+    # A service whose built-in relay fails still sells.
+    assert essential == ({"outbox"} if tasks is None else set())
 
 
 async def test_notifications_are_logged_without_a_receiver(shop, make_settings, tickets_url, caplog):

@@ -23,7 +23,7 @@ from ticket_service.delivery.emails import MAILED, Email, MailContext, emails_fo
 from ticket_service.delivery.flowed import WIDTH, columns
 from ticket_service.delivery.mail_composer import MailComposer
 from ticket_service.delivery.mail_files import FileStyle, MailFile, files_of
-from ticket_service.delivery.mail_texts import read_texts
+from ticket_service.delivery.mail_texts import BUILT_IN, read_texts
 from ticket_service.delivery.receiver import UndeliveredError
 from ticket_service.domain.notifications import Kind, Notification
 from ticket_service.domain.page_design import DEFAULT_DESIGN, PageDesign
@@ -124,7 +124,7 @@ def check_headers(message: EmailMessage, language: str) -> None:
     [sender] = message["from"].addresses
     assert (sender.display_name, sender.addr_spec) == ("Köln Hall", "tickets@xn--mnchen-3ya.de")
     assert NAME in str(message["subject"]).replace("\u2068", "").replace("\u2069", "")
-    assert re.fullmatch(r"<id-1(\.away)?@xn--mnchen-3ya\.de>", str(message["message-id"]))
+    assert re.fullmatch(r"<id-1\.[0-9a-f]{12}(\.away)?@xn--mnchen-3ya\.de>", str(message["message-id"]))
     assert message["date"].datetime == NOW
     assert message["auto-submitted"] == "auto-generated"
     assert message["content-language"] == language
@@ -228,6 +228,22 @@ def test_the_closest_language_is_taken_with_the_formats_of_the_region(wanted, la
     message = compose(emails(Kind.REFUND_MADE, wanted)[0])
     assert message["content-language"] == language
     assert amount in body(message, "plain").replace("\xa0", " ")
+
+
+def test_files_have_the_default_language_where_only_mails_have_the_one_of_the_buyer(tmp_path: Path):
+    (tmp_path / "eo.toml").write_text((BUILT_IN / "en.toml").read_text())
+    composer = MailComposer(read_texts(tmp_path), "de", SENDER, DEFAULT_DESIGN)
+    for language, of_mail, of_files in (("eo", "eo", "de"), ("fr-CA", "fr-CA", "fr-CA"), ("sw", "de", "de")):
+        [email] = emails(Kind.REFUND_MADE, language)
+        assert (composer.language_of(email), composer.language_of_files(email)) == (of_mail, of_files)
+
+
+def test_mails_to_two_addresses_have_two_ids():
+    [email] = emails(Kind.EVENT_CHANGED, "en")
+    ids = [
+        compose(replace(email, address=to))["message-id"] for to in ("a@example.com", "b@example.com", "A@example.com")
+    ]
+    assert ids[0] == ids[2] != ids[1]
 
 
 def isolated_names(text: str) -> Iterator[str]:

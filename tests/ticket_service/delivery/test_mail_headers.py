@@ -99,3 +99,9 @@ def test_content_needs_no_8_bit_server():
     assert message.as_bytes().isascii()
     parsed = email.message_from_bytes(message.as_bytes(), policy=email.policy.default)
     assert parsed.get_content().splitlines() == ["Grüße aus 東京"]
+
+
+@pytest.mark.parametrize("text", ["Concert\r\nBcc: all@example.com", "Concert\x00\x07\x7f", "Gäste\r\nBcc: x"])
+def test_no_text_begins_another_header(text):
+    for value in (text_header("Subject", text), mailbox_header("From", text, "tickets@example.com")):
+        assert not re.search("[\\x00-\\x1f\\x7f-\\x9f]", value.replace("\r\n =?", "").replace("\r\n <", ""))

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def service(mailing_service: str) -> str:
+def service(drawing_threads: None, mailing_service: str) -> str:
     return mailing_service
 
 

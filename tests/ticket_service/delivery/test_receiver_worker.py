@@ -52,6 +52,15 @@ async def test_slow_delivery_occupies_one_slot_only(database):
     assert [one.notification.data["n"] for one in receiver.tried].count(0) == 1
 
 
+async def test_new_delivery_does_not_wait_for_a_long_backlog(database):
+    receiver = FakeReceiver(max_parallel=1)
+    await insert(database, *(notification(n, new_id(), EVENT) for n in range(30)))
+    await insert(database, notification(30, new_id(), EVENT))
+    async with running_relay(database, receiver):
+        await until_delivered(database)
+    assert receiver.numbers().index(30) == 1
+
+
 async def test_long_preparation_renews_a_short_claim(database):
     """The claim is short, because the deliveries of a killed relay wait for its end."""
     receiver = FakeReceiver(preparation_seconds=60, hangs=lambda _: True)

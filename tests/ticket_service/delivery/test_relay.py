@@ -13,7 +13,7 @@ from tests.selling.relays import TERMS, FakeReceiver, insert, notification, reje
 from tests.selling.rows import sell, store_event
 from ticket_service.commands.dead_letters import list_dead_letters, replay_dead_letters, show_backlog
 from ticket_service.delivery.receiver import Delivery
-from ticket_service.delivery.store.deliveries import Claim, claim_due
+from ticket_service.delivery.store.deliveries import Claim, claim_due, claim_newest_due
 from ticket_service.delivery.store.dispatch import Route, dispatch
 from ticket_service.domain.notifications import Kind, Notification
 from ticket_service.store.tables import deliveries, outbox
@@ -188,7 +188,8 @@ async def test_outbox_is_dispatched_by_age_whatever_the_event(database):
     assert [one["n"] for one in left] == [2, 3]
 
 
-async def test_due_deliveries_are_claimed_by_age(database):
+@pytest.mark.parametrize(("claim_some", "claimed"), [(claim_due, 1), (claim_newest_due, 2)])
+async def test_due_deliveries_are_claimed_by_age(database, claim_some, claimed):
     old, new = notification(1, ONE, EVENT), notification(2, OTHER, EVENT)
     await insert(database, old)
     await insert(database, new)
@@ -196,10 +197,10 @@ async def test_due_deliveries_are_claimed_by_age(database):
 
     def claim(connection: Connection) -> Claim:
         dispatch(connection, [Route("listener", list(Kind))], now, 10)
-        return claim_due(connection, "listener", now, now + timedelta(seconds=10), 1)
+        return claim_some(connection, "listener", now, now + timedelta(seconds=10), 1)
 
     [first] = (await database.run(claim)).deliveries
-    assert first.notification.data == {"n": 1}
+    assert first.notification.data == {"n": claimed}
 
 
 async def test_backlog_is_shown_by_command(database, tickets_url: URL):

@@ -1,7 +1,7 @@
 import pytest
 
 from ticket_service.domain.access import administers, organizer_of
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.callers import Caller, Role
 
 
 @pytest.mark.parametrize(

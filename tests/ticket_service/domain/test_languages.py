@@ -19,6 +19,7 @@ TEXTS = ("de", "en", "fr", "he", "pt", "zh", "zh-Hant")
         ("de-DE-u-co-phonebk", "de-DE-u-co-phonebk"),
         ("en-x-mine", "en-x-mine"),
         ("iw-IL", "he-IL"),
+        ("in_ID", "id-ID"),
     ],
 )
 def test_tags_are_stored_in_their_usual_case(tag, usual):

@@ -6,7 +6,7 @@ import pytest
 from tests.selling.rows import NOW, make_event, make_sold
 from ticket_service.domain.events import AdmissionPolicy
 from ticket_service.domain.tickets import TicketStatus
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.callers import Caller, Role
 
 
 def test_a_ticket_is_active_until_the_last_moment_of_its_validity():

@@ -23,7 +23,7 @@ from ticket_service.domain.revocations import Outcome
 from ticket_service.store.tables import cancellations, events, offers, tickets
 from ticket_service.use_cases.cancellations import MAX_SWEEP, MIN_RETRY_SECONDS, Cancellations, settle
 from ticket_service.use_cases.refund_confirmations import RefundConfirmations
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure

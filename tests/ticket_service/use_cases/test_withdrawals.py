@@ -34,7 +34,7 @@ from ticket_service.use_cases.holds import Holds
 from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import SigningKeys
 from ticket_service.use_cases.payments import Payments
-from ticketing.chassis.authentication import Caller, Role
+from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure, dependency_unavailable
 from ticketing.chassis.ids import new_id

@@ -21,11 +21,11 @@ from ticket_service.store.tables import deliveries
 # subquery with LIMIT becomes no join, and its condition matches no partial index but the primary key. An anti-join read
 # the whole backlog for each claim: 40 ms with 20,000 rows, several times a second for each receiver.
 # MATERIALIZED, because PostgreSQL might otherwise lock the rows once for each row of the join.
-_CLAIM: Final = sa.text("""
+_CLAIM: Final = """
     WITH due AS MATERIALIZED (
         SELECT event_id, receiver, stream, notification_id, position FROM deliveries
         WHERE receiver = :receiver AND due_time <= :now
-        ORDER BY due_time
+        ORDER BY due_time {direction}
         LIMIT :limit
         FOR UPDATE SKIP LOCKED
     ), claimed AS MATERIALIZED (
@@ -44,7 +44,9 @@ _CLAIM: Final = sa.text("""
     WHERE deliveries.event_id = claimed.event_id AND deliveries.receiver = claimed.receiver
       AND deliveries.stream = claimed.stream AND deliveries.notification_id = claimed.notification_id
     RETURNING deliveries.*, first_due_time IS NULL AS is_first
-""")
+"""
+_CLAIM_OLDEST: Final = sa.text(_CLAIM.format(direction="ASC"))
+_CLAIM_NEWEST: Final = sa.text(_CLAIM.format(direction="DESC"))
 # A list of keys, joined: for `key IN (...)`, PostgreSQL reads every row of the one event and receiver that the keys have
 # in common, which was the whole backlog of a flash sale for each batch.
 _ENDED: Final = """
@@ -101,11 +103,16 @@ class Claim:
 
 
 def claim_due(connection: Connection, receiver: str, now: datetime, until: datetime, limit: int) -> Claim:
-    """Claim up to `limit` due deliveries, each the first of its stream; no other relay tries them before `until`."""
-    parameters = {"receiver": receiver, "now": now, "until": until, "limit": limit}
-    rows = connection.execute(_CLAIM, parameters).all()
-    claimed = [as_delivery(row) for row in rows if row.is_first]
-    return Claim(claimed, has_more=len(rows) == limit and len(claimed) < limit)
+    """Claim up to `limit` of the oldest due deliveries, each the first of its stream.
+
+    No other relay tries them before `until`.
+    """
+    return _claim(connection, _CLAIM_OLDEST, {"receiver": receiver, "now": now, "until": until, "limit": limit})
+
+
+def claim_newest_due(connection: Connection, receiver: str, now: datetime, until: datetime, limit: int) -> Claim:
+    """Claim up to `limit` of the newest due deliveries; see `claim_due`."""
+    return _claim(connection, _CLAIM_NEWEST, {"receiver": receiver, "now": now, "until": until, "limit": limit})
 
 
 def renew(connection: Connection, running: Sequence[Delivery], until: datetime) -> None:
@@ -157,6 +164,12 @@ def as_delivery(row: Row[Any]) -> Delivery:
     notification = Notification(row.event_id, Kind(row.kind), row.purchase_id, row.ticket_id, row.user_id, row.data)
     columns = ("notification_id", "receiver", "stream", "position", "create_time", "attempts")
     return Delivery(notification, **{name: getattr(row, name) for name in columns})
+
+
+def _claim(connection: Connection, statement: sa.TextClause, parameters: dict[str, Any]) -> Claim:
+    rows = connection.execute(statement, parameters).all()
+    claimed = [as_delivery(row) for row in rows if row.is_first]
+    return Claim(claimed, has_more=len(rows) == parameters["limit"] and len(claimed) < len(rows))
 
 
 def _keys(these: Sequence[Delivery]) -> dict[str, list[str]]:
