@@ -197,6 +197,8 @@ async def test_a_locked_row_ends_the_work_at_the_limit_of_its_pool(url: URL, dat
 
     await database.run(wait_for_it)
     assert await hurried.run(lambda connection: increment(connection, "a")) == 2
+    limit = sa.text("SHOW lock_timeout")
+    assert await hurried.run(lambda connection: connection.execute(limit).scalar_one()) == "50ms"
     await hurried.close()
 
 

@@ -12,6 +12,7 @@ from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
+from prometheus_client import REGISTRY
 
 from tests.environment.access import Issuer
 from tests.environment.refusals import details_of, reason_of, refusal
@@ -222,6 +223,17 @@ async def test_refused_public_calls_count_as_failed_authentication(client: Clien
     for _ in range(FAILURES):
         assert reason_of(await client.fails("refuse", "Open", metadata=())) == "SOLD_OUT"
     assert reason_of(await client.fails("x", "Open", metadata=())) == "OVERLOADED"
+
+
+async def test_refusals_are_counted_by_their_cause(client: Client) -> None:
+    def counted() -> list[float]:
+        name = "grpc_server_failed_authentications_total"
+        return [REGISTRY.get_sample_value(name, {"cause": one}) or 0.0 for one in ("no access token", "SOLD_OUT")]
+
+    before = counted()
+    await client.fails("x", metadata=())
+    await client.fails("refuse", "Open", metadata=())
+    assert counted() == [count + 1 for count in before]
 
 
 async def test_a_role_outside_the_policy_is_denied(client: Client, issuer: Issuer) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 import psycopg2
@@ -135,3 +136,17 @@ async def test_nobody_leads_while_the_only_process_has_resigned(
     await until(lambda: not process.is_ready)
     process.error = None
     await until(lambda: process.leads and process.is_ready)
+
+
+async def test_an_outage_of_the_database_is_no_fault_of_the_election(
+    scans_url: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probe of the database reports it; when the database answers again, each process has the time to lead."""
+    monkeypatch.setattr(leadership, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(leadership, "SILENT_SECONDS", 0.5)
+    process = Process(scans_url.set(port=1), "lead")
+    begin = monotonic()
+    await until(lambda: monotonic() - begin > 1)
+    assert process.leadership.task.record.failures
+    await until(lambda: process.is_ready)
+    await process.stop()

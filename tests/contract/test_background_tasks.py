@@ -37,7 +37,7 @@ WATCHED_OTHERWISE = {
     "scan_service/use_cases/admission_watcher.py": "the watchers that share the read wait for it",
     "ticketing/chassis/shared_reads.py": "the callers that share the read wait for it",
     "ticket_service/adapters/drawers.py": "callers wait for its results, and each error reaches its caller",
-    "ticket_service/adapters/drawing_process.py": "the thread ends the process of which it is a part",
+    "ticket_service/adapters/drawing_worker.py": "the thread ends the process of which it is a part",
     "ticket_service/adapters/webhook_listener.py": "the background task waits for the thread and its tasks",
     "ticket_service/delivery/receiver_worker.py": "each delivery records its error; one without a record is repeated",
     "ticketing/chassis/batcher.py": "callers wait for its results, and each error reaches its caller",

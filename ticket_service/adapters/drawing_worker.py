@@ -3,11 +3,11 @@
 import os
 import resource
 import signal
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from threading import Thread
 from typing import Final
 
@@ -19,13 +19,13 @@ from ticket_service.domain.wallets import NO_WALLETS, Wallets
 NICE: Final = 10
 # The service alone decides when a worker ends. Ctrl-C in a terminal, and the end of a container, reach workers too.
 IGNORED: Final = (signal.SIGINT, signal.SIGTERM)
-# The unit of ru_maxrss in bytes.
-_MEMORY_UNIT: Final = 1 if sys.platform == "darwin" else 1024
+# The sizes of this process in pages, on Linux.
+_SIZES: Final = Path("/proc/self/statm")
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A drawn file, the seconds that the worker took, and the largest memory that it has had, in bytes."""
+    """A drawn file, the seconds that the worker took, and its memory in bytes afterwards."""
 
     content: bytes
     seconds: float
@@ -62,8 +62,14 @@ def draw_each(drawings: tuple[Drawing, ...], max_cpu_seconds: float) -> list[Dra
 def _draw(drawing: Drawing) -> Drawn:
     began = time.perf_counter()
     content = draw(drawing, _wallets)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MEMORY_UNIT
-    return Drawn(content, time.perf_counter() - began, memory)
+    return Drawn(content, time.perf_counter() - began, _memory())
+
+
+def _memory() -> int:
+    """Return the memory of this process in bytes; 0 where the system does not show it."""
+    # Not ru_maxrss: Linux counts the memory of the service there too, from before the exec of this process. A service with
+    # more than the bound would replace its worker after each drawing.
+    return int(_SIZES.read_text().split()[1]) * resource.getpagesize() if _SIZES.exists() else 0
 
 
 def _end_with_service(worker_end: Connection) -> None:

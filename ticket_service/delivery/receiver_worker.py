@@ -165,13 +165,14 @@ class ReceiverWorker:
 
     async def _try(self, delivery: Delivery) -> UndeliveredError | None:
         """Try a delivery; return its failure, or None."""
+        seconds = self._terms.deadline_seconds + self._receiver.preparation_seconds
         try:
-            async with asyncio.timeout(self._terms.deadline_seconds + self._receiver.preparation_seconds):
+            async with asyncio.timeout(seconds):
                 await self._receiver.deliver(delivery)
         except UndeliveredError as error:
             return error
         except TimeoutError:
-            return UndeliveredError(f"no answer within {self._terms.deadline_seconds:g} s")
+            return UndeliveredError(f"no answer within {seconds:g} s")
         except Failure as failure:
             return UndeliveredError(failure.message)
         except Exception as error:

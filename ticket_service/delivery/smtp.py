@@ -1,5 +1,6 @@
 """Send mails by SMTP, with STARTTLS where the server offers it."""
 
+import asyncio
 from email.message import EmailMessage
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -18,7 +19,8 @@ class SmtpClient:
 
     Args:
         url: `smtp://user:password@host:587`, or `smtps://` for TLS from the first byte.
-        seconds: the timeout of each step; the relay limits the whole delivery.
+        seconds: the deadline of one mail. The relay also gives the drawing of its files time, which a slow server must not
+            take.
         max_connections: how many mails the receiver sends at the same time, each on its own connection.
     """
 
@@ -44,7 +46,7 @@ class SmtpClient:
             timeout=self._seconds,
         )
         try:
-            async with client:
+            async with asyncio.timeout(self._seconds), client:
                 options = [] if recipient.addr_spec.isascii() else await _smtputf8(client)
                 # The library would write the headers anew, by its own rules.
                 content = message.as_bytes()
@@ -56,6 +58,8 @@ class SmtpClient:
         except aiosmtplib.SMTPException as error:
             code = f" {error.code}" if isinstance(error, aiosmtplib.SMTPResponseException) else ""
             raise UndeliveredError(f"SMTP: {type(error).__name__}{code}") from error
+        except TimeoutError as error:
+            raise UndeliveredError(f"SMTP: not sent within {self._seconds:g} s") from error
 
 
 async def _smtputf8(client: aiosmtplib.SMTP) -> list[str]:

@@ -62,14 +62,14 @@ def test_a_worker_that_does_not_answer_once_is_not_counted_twice() -> None:
     assert exposed(workers, expositions)['calls_total{rpc="Buy"}'] == 5
 
 
-def test_concurrent_readers_count_an_ended_worker_once() -> None:
+def test_concurrent_readers_wait_for_each_other() -> None:
     workers: dict[int, str | None] = {1: worker(calls=5, lag=0, waiting=0)}
-    both_read = threading.Barrier(2)
+    both_read, concurrent = threading.Barrier(2), list[int]()
 
     def read() -> Mapping[int, str | None]:
         with suppress(threading.BrokenBarrierError):
-            # Both have the same last answers, unless one waits for the other.
-            both_read.wait(0.2)
+            # Two readers here would have the same last answers.
+            concurrent.append(both_read.wait(0.2))
         return dict(workers)
 
     expositions = WorkerExpositions(read)
@@ -78,4 +78,5 @@ def test_concurrent_readers_count_an_ended_worker_once() -> None:
     both_read.reset()
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(lambda _: exposed({}, expositions), range(2)))
+    assert not concurrent
     assert exposed({}, expositions)['calls_total{rpc="Buy"}'] == 5

@@ -142,7 +142,9 @@ def conflict_of(shown):
 @pytest.mark.parametrize("is_conflict", [False, True])
 async def test_a_locked_ticket_delays_no_other_report(database, paired, tickets, is_conflict):
     tickets[0].accepts_check_ins = False
-    locked, free = (checked_in(database) for _ in range(2))
+    locked, free = (database.ticket(database.event()) for _ in range(2))
+    for shown in (locked, free):
+        await paired.scan(shown.event_id, shown.token)
     tickets[0].conflicts = [conflict_of(locked)] if is_conflict else []
 
     def is_reported() -> list[bool]:

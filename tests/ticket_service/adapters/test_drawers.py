@@ -16,6 +16,7 @@ from tests.environment.waiting import until
 from tests.selling import calendars
 from tests.selling.rows import NOW, make_event, make_sold
 from tests.selling.wallets import make_wallet_files
+from ticket_service.adapters import drawing_process
 from ticket_service.adapters.drawers import Drawers, DrawingLimits, Turn
 from ticket_service.adapters.drawing_process import DrawingProcess, WorkerLostError
 from ticket_service.adapters.drawing_worker import NICE
@@ -192,6 +193,22 @@ async def test_a_worker_that_is_killed_while_it_is_idle_is_replaced(make):
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert (await drawers.draw(drawing(), ALICE)).startswith(b"\x89PNG")
+
+
+async def test_a_worker_stays_beside_a_large_service(monkeypatch):
+    """The memory of a worker does not contain that of the process which started it."""
+    ballast = bytearray(os.urandom(1024)) * (300 * 1024)
+    process = DrawingProcess()
+    [first] = await process.draw_each([drawing()])
+    [started] = workers()
+    assert first.memory < drawing_process.MAX_MEMORY < len(ballast)
+    await process.draw_each([drawing()])
+    assert workers() == [started]
+    # A worker beyond the bound is replaced.
+    monkeypatch.setattr(drawing_process, "MAX_MEMORY", 1)
+    await process.draw_each([drawing()])
+    assert workers() == []
+    await process.close()
 
 
 async def test_a_drawing_that_does_not_end_is_ended_by_the_kernel():

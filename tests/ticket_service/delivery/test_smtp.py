@@ -1,6 +1,9 @@
+import asyncio
 from collections.abc import AsyncIterator
 from email.message import EmailMessage
+from typing import Self
 
+import aiosmtplib
 import pytest
 
 from tests.stand_ins.smtp import Mailbox, serving_mail
@@ -37,6 +40,25 @@ async def test_unreachable_server_is_no_permanent_failure(mailbox):
         pass
     with pytest.raises(UndeliveredError, match="SMTPConnectError"):
         await SmtpClient(gone.url, 5, 4).send(MESSAGE)
+
+
+async def test_a_mail_that_a_slow_server_does_not_take_in_time_is_not_sent(monkeypatch):
+    class Slow:
+        """A server each of whose answers comes in time, and never the last one."""
+
+        async def __aenter__(self) -> Self:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            pass
+
+        async def sendmail(self, *_: object, **__: object) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(aiosmtplib, "SMTP", lambda **_: Slow())
+    with pytest.raises(UndeliveredError, match="not sent within") as caught:
+        await SmtpClient("smtp://localhost", 0.01, 4).send(MESSAGE)
+    assert not caught.value.is_permanent
 
 
 def message_to(address: str) -> EmailMessage:

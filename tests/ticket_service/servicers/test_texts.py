@@ -50,11 +50,18 @@ async def test_a_zone_that_only_one_system_knows_is_refused(shop, database, zone
     assert refused.fields == {"event.time_zone"}
 
 
-async def test_an_event_of_an_older_version_keeps_its_zone(shop, database):
+async def test_an_event_of_an_older_version_keeps_its_texts_and_is_sold(shop, database):
     event = await shop.on_sale()
-    await database.run(lambda connection: connection.execute(sa.update(events).values(time_zone="Factory")))
+    stored = {"time_zone": "Factory", "name": "Con\ncert\x07", "location": "Hall\n" * 40}
+    of_page = {"metadata": {"ticket_page": "ours"}}
+    await database.run(lambda connection: connection.execute(sa.update(events).values(stored | of_page)))
     event.description = "New"
-    assert (await shop.update(event, "description")).time_zone == "Factory"
+    updated = await shop.update(event, "description")
+    assert {name: getattr(updated, name) for name in stored} == stored
+    assert (await shop.buy(event.event_id)).tickets
+    # A new value is checked.
+    event.name = stored["name"]
+    assert (await refusal(shop.update(event, "name"))).fields == {"event.name"}
 
 
 @pytest.mark.parametrize(
