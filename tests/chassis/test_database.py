@@ -50,6 +50,22 @@ async def test_work_is_committed_when_run_returns(database: Database) -> None:
     assert await database.run(lambda connection: increment(connection, "a")) == 2
 
 
+async def test_a_server_that_hangs_leaves_no_caller_waiting(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_SECONDS", 0.2)
+    answers = threading.Event()
+    # Two occupy the threads, and the third waits for one of them.
+    outcomes = await asyncio.gather(*(database.run(lambda _: answers.wait()) for _ in range(3)), return_exceptions=True)
+    assert [isinstance(one, Failure) and one.reason for one in outcomes] == [DEPENDENCY_UNAVAILABLE] * 3
+    # The threads are occupied until the server answers; the work that waited is dropped.
+    assert REGISTRY.get_sample_value("database_pool_under_way", {"pool": "tests"}) == 2
+    answers.set()
+    monkeypatch.undo()
+    assert await database.run(lambda connection: increment(connection, "a")) == 1
+    await until(lambda: REGISTRY.get_sample_value("database_pool_under_way", {"pool": "tests"}), wanted=0)
+
+
 async def test_work_that_raises_is_rolled_back(database: Database) -> None:
     def fail(connection: Connection) -> None:
         increment(connection, "a")

@@ -176,8 +176,9 @@ def _text(text: str, *, is_rtl: bool) -> dict[str, object] | None:
 
 
 def _clean(text: str) -> str:
-    """Return a text in one line, without control characters."""
-    return _CONTROLS.sub("", " ".join(unicodedata.normalize("NFC", text).split()))
+    """Return a text in one line, its lines separated by commas, without control characters."""
+    lines = (" ".join(line.split()).rstrip(",") for line in unicodedata.normalize("NFC", text).splitlines())
+    return _CONTROLS.sub("", ", ".join(line for line in lines if line))
 
 
 def _with_breaks(word: str) -> Iterator[str]:

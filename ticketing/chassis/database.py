@@ -44,6 +44,8 @@ ATTEMPTS: Final = 5
 BACKOFF_SECONDS: Final = 0.02
 # The maximum number of waiting callers per thread; the next one is OVERLOADED.
 WAITING_PER_THREAD: Final = 32
+# A server that hangs enforces no limit of its own, and its kernel keeps the connection alive: a caller waits no longer.
+MAX_SECONDS: Final = 20.0
 # A caller whose statement took too long waits for longer: the same statement at once would take as long.
 RETRY_TOO_LONG: Final = timedelta(seconds=5)
 # Characters of a statement in the log; it contains no values.
@@ -127,23 +129,30 @@ class _Pool:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-database")
         self._max_under_way = threads * (1 + WAITING_PER_THREAD)
         self._under_way = 0
+        # The callers of the loop come, and units of work end in threads.
+        self._counting = threading.Lock()
         self._gauge, self._wait = UNDER_WAY.labels(name), WAIT.labels(name)
         THREADS_OF.labels(name).set(threads)
 
     async def run(self, work: Callable[[Connection], T], isolation: str | None) -> T:
         if self._under_way >= self._max_under_way:
             raise overloaded("database work")
-        self._under_way += 1
-        self._gauge.inc()
+        self._count(1)
+        context, begin = contextvars.copy_context(), time.perf_counter()
+        submitted = self._threads.submit(lambda: context.run(self._run_in_thread, work, isolation, begin))
+        # A thread that waits for the server stays occupied after its caller has an answer.
+        submitted.add_done_callback(lambda _: self._count(-1))
         try:
-            loop = asyncio.get_running_loop()
-            context, begin = contextvars.copy_context(), time.perf_counter()
-            return await loop.run_in_executor(
-                self._threads, lambda: context.run(self._run_in_thread, work, isolation, begin)
-            )
-        finally:
-            self._under_way -= 1
-            self._gauge.dec()
+            async with asyncio.timeout(MAX_SECONDS):
+                return await asyncio.wrap_future(submitted)
+        except TimeoutError as error:
+            OUTAGES.write(f"no answer within {MAX_SECONDS:g} s")
+            raise dependency_unavailable("database") from error
+
+    def _count(self, more: int) -> None:
+        with self._counting:
+            self._under_way += more
+        self._gauge.inc(more)
 
     def _run_in_thread(self, work: Callable[[Connection], T], isolation: str | None, begin: float) -> T:
         if (rest := getattr(self._resting, "until", 0.0) - time.perf_counter()) > 0:
