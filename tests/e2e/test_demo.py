@@ -162,10 +162,10 @@ def test_services_end_when_up_is_killed(tmp_path: Path) -> None:
     assert not is_serving(f"127.0.0.1:{environment['TICKETS_PORT']}", seconds=0.2)
 
 
-def test_a_second_up_names_the_ports_in_use(tmp_path: Path) -> None:
+def test_a_second_up_names_the_ports_in_use(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     environment = variables(tmp_path)
     up = start_up(environment)
-    second = run("dev.up", ROOT, environment)
+    second = run("dev.up", ROOT, {**environment, "TICKETING_DATA_DIR": str(tmp_path_factory.mktemp("other"))})
     up.terminate()
     up.communicate(timeout=30)
     assert second.returncode == 1
