@@ -24,7 +24,8 @@ from dev.clients import free_ports
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, ticket_pb2, ticket_service_pb2
 
 CALLERS = 64
-DRAWING_CALLERS, DRAWN_TICKETS = 8, 400
+# No round draws a ticket twice: drawn files are kept.
+DRAWING_CALLERS, DRAWN_TICKETS = 8, 1_500
 DEVICES, SCANS_A_SECOND = 64, 300.0
 LOCKED_DEVICES, LOCKED_SCANS_A_SECOND = 16, 50.0
 RECONNECTING_DEVICES = 300

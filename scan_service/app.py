@@ -70,7 +70,7 @@ NAME: Final = "scan_service"
 # A larger batch delays its first scan by more than it saves for its last one.
 MAX_BATCH: Final = 256
 # Small batches lock few tickets briefly, so that live scans of these tickets wait less.
-MAX_UPLOAD_BATCH: Final = 32
+MAX_UPLOAD_BATCH: Final = 64
 # The longest wait for a locked row. All gates wait with a batch of live scans, at which people stand; the ticket service
 # waits 2 s for a revocation. Batches, the feed and uploads lock rows for some hundredths of a second.
 SCAN_LOCK_MILLISECONDS: Final = {"lock_timeout": 250}

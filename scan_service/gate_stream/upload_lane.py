@@ -18,7 +18,7 @@ from ticketing.scans.v1 import scan_service_pb2 as pb
 
 MAX_SCANS: Final = bounds_of(pb.Upload, "scans").max_items
 # The number of scans that are read or written before the event loop runs other tasks: live scans wait for the slice.
-SLICE: Final = 8
+SLICE: Final = 32
 
 Send = Callable[[pb.StreamScansResponse], None]
 

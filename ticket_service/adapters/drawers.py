@@ -29,6 +29,7 @@ CACHED: Final = Counter("drawings_cached_total", "Files that needed no drawing, 
 
 # The pause after a job that ended its worker again and again: a worker that cannot start must not start all the time.
 RESTART_SECONDS: Final = 1.0
+MAX_REST_SECONDS: Final = 0.2
 # A worker that is lost draws the job once more; a job that ends its worker twice fails.
 TRIES: Final = 2
 
@@ -44,6 +45,9 @@ class DrawingLimits:
     seconds: float = 30.0
     cache_bytes: int = 32 * 1024 * 1024
     cache_seconds: float = 600.0
+    # A worker rests this many times as long as it has drawn, at most MAX_REST_SECONDS: a low priority alone does not help
+    # sales. Eight callers that drew 55 pages a second without a rest took 40 % of the sales on two cores.
+    rest: float = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +185,15 @@ class Drawers:
                     if not wanted.waiting:
                         del self._wanted[wanted.key]
                 if job:
-                    await self._draw_job(process, job)
+                    seconds = await self._draw_job(process, job)
                     for wanted in job:
                         del self._wanted[wanted.key]
+                    await asyncio.sleep(min(self._limits.rest * seconds, MAX_REST_SECONDS))
         finally:
             self._idle.append(process)
 
-    async def _draw_job(self, process: DrawingProcess, job: Sequence[_Wanted]) -> None:
+    async def _draw_job(self, process: DrawingProcess, job: Sequence[_Wanted]) -> float:
+        """Draw the files of a job; return the seconds that the worker took."""
         try:
             drawn = await self._draw_with_retry(process, [wanted.drawing for wanted in job])
         except Exception as error:  # noqa: BLE001 - every waiting call gets it
@@ -198,11 +204,12 @@ class Drawers:
                 wanted.done.exception()
             if isinstance(error, WorkerLostError):
                 await asyncio.sleep(RESTART_SECONDS)
-            return
+            return 0.0
         for wanted, one in zip(job, drawn, strict=True):
             SECONDS.labels(wanted.drawing.format).observe(one.seconds)
             self._files.put(wanted.key, one.content)
             wanted.done.set_result(one.content)
+        return sum(one.seconds for one in drawn)
 
     async def _draw_with_retry(self, process: DrawingProcess, drawings: Sequence[Drawing]) -> list[Drawn]:
         for attempt in range(1, TRIES + 1):

@@ -129,6 +129,8 @@ class DeliveryApp:
             waiting=2 * settings.mail_max_parallel,
             seconds=EmailReceiver.preparation_seconds,
             cache_seconds=DRAWN_SECONDS,
+            # Mails follow each other as fast as the low priority of the relay permits.
+            rest=0.0,
         )
         drawers = Drawers("mails", limits, settings.wallets)
         self._opened.push_async_callback(drawers.close)
