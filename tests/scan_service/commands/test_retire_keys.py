@@ -29,8 +29,9 @@ async def publish(paired, tickets, *keys: signing_key_pb2.SigningKey) -> None:
     stand_in.keys = list(keys)
     asked = stand_in.keys_asked
     [fetching] = [task.record for task in paired.app.health.tasks.running() if task.record.name == "signing_keys"]
-    # The second fetch begins after the keys of the first one are loaded, unless the first one failed.
-    while stand_in.keys_asked < asked + 2 or fetching.failures:
+    # The task that follows the feed fetches keys too. One of the two has fetched twice after three fetches, and its second
+    # fetch begins after the keys of its first one are loaded, unless that one failed.
+    while stand_in.keys_asked < asked + 3 or fetching.failures:
         # A token of an unknown key causes a fetch.
         paired.clock.advance(timedelta(seconds=2))
         await paired.scan(paired.event_id, token_of(SigningKey.generate(), paired.event_id, paired.event_id, key_id=99))
