@@ -160,7 +160,7 @@ class Drawers:
             wanted.waiting += 1
         try:
             async with asyncio.timeout(self._limits.seconds):
-                # Without the shield, a caller that goes away would cancel the drawing of all others who want it.
+                # Without the shield, the cancellation of one call would cancel the drawing for its other callers.
                 return {wanted.key: await asyncio.shield(wanted.done) for wanted in all_wanted}
         except TimeoutError:
             FAILURES.labels("too late").inc()
