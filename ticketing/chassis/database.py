@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.connections import CONNECT_SECONDS, OUTAGES, open_engine
 from ticketing.chassis.failures import OVERLOADED, RETRY_SOON, Failure, dependency_unavailable, overloaded
+from ticketing.chassis.waits import waiting_for
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -137,14 +138,16 @@ class _Pool:
     async def run(self, work: Callable[[Connection], T], isolation: str | None) -> T:
         if self._under_way >= self._max_under_way:
             raise overloaded("database work")
-        self._count(1)
-        context, begin = contextvars.copy_context(), time.perf_counter()
-        submitted = self._threads.submit(lambda: context.run(self._run_in_thread, work, isolation, begin))
-        # A thread that waits for the server stays occupied after its caller has an answer.
-        submitted.add_done_callback(lambda _: self._count(-1))
         try:
-            async with asyncio.timeout(MAX_SECONDS):
-                return await asyncio.wrap_future(submitted)
+            # The name of the function tells the transactions of a pool apart.
+            with waiting_for(f"database ({self._name})", **{"code.function.name": getattr(work, "__qualname__", "")}):
+                self._count(1)
+                context, begin = contextvars.copy_context(), time.perf_counter()
+                submitted = self._threads.submit(lambda: context.run(self._run_in_thread, work, isolation, begin))
+                # A thread that waits for the server stays occupied after its caller has an answer.
+                submitted.add_done_callback(lambda _: self._count(-1))
+                async with asyncio.timeout(MAX_SECONDS):
+                    return await asyncio.wrap_future(submitted)
         except TimeoutError as error:
             OUTAGES.write(f"no answer within {MAX_SECONDS:g} s")
             raise dependency_unavailable("database") from error

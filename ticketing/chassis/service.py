@@ -19,6 +19,7 @@ import uvloop
 from prometheus_client import Info
 from sqlalchemy.engine import URL
 
+from ticketing.chassis import tracing
 from ticketing.chassis.authentication import Authenticator, TokenRequirements
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.command_line import Command, CommandLine, Given
@@ -75,7 +76,9 @@ def call_interceptor(  # noqa: PLR0913, PLR0917 - what an interceptor needs
     keys = KeySet(settings.jwks.read, clock)
     tasks.sweep("access_keys", keys, REFRESH_SECONDS)
     authenticator = Authenticator(keys, requirements, settings.peer_proof, clock)
-    return CallInterceptor(authenticator, policy, catalogue, CallLimiter(settings.limits), verify_local_token)
+    return CallInterceptor(
+        authenticator, policy, catalogue, CallLimiter(settings.limits), verify_local_token, settings.slow_call_seconds
+    )
 
 
 class Program(Protocol):
@@ -150,6 +153,8 @@ def main(
         environment.check()
         configure_logs(settings.service.log_level, definition.name)
         raise_file_limit()
+        if settings.service.is_traced and given.command is None and given.name != MIGRATE:
+            tracing.start(definition.name if not given.name else f"{definition.name} {given.name}")
         return _run(given, definition, settings, build)
     except (SettingsError, EmbeddedPostgresError) as error:
         return _complain(definition, str(error), 2)
