@@ -15,10 +15,11 @@ from typing import Final, Protocol, TypeVar
 import psycopg2
 import sqlalchemy.exc
 import uvloop
-from prometheus_client import Info
+from prometheus_client import Gauge, Info
 from sqlalchemy.engine import URL
 
 from ticketing.chassis.authentication import Authenticator, TokenRequirements
+from ticketing.chassis.certificate_watch import CertificateWatch
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.connections import database_url
 from ticketing.chassis.database_checks import UnsuitableDatabaseError, check_server
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 
 BUILD: Final = Info("ticketing_build", "The version of the program.")
 BUILD.info({"version": VERSION})
+READY: Final = Gauge("ticketing_ready", "1: the process is ready; of several workers, their number.")
 
 # The number of new objects after which Python's cycle collector runs; the default of 700 is about a dozen calls.
 GC_THRESHOLD: Final = 20_000
@@ -213,6 +215,7 @@ async def _serve(build: Callable[[], Program], settings: ServiceSettings, url: U
     stop_requested = stop_signal()
     link = SupervisorLink.of_environment(os.environ)
     listen, report = settings.listen, program.health.report
+    READY.set_function(lambda: report().is_ready)
     endpoints = (
         Endpoints(listen.host, settings.metrics_port, listen.tls, report)
         if link is None
@@ -244,7 +247,7 @@ async def process_tasks(tasks: Tasks, settings: ServiceSettings, url: URL, name:
     probe = DatabaseProbe(url, name)
     probe.task(tasks).start()
     if settings.listen.tls != PLAIN:
-        tasks.sweep("certificates", settings.listen.tls, CERTIFICATE_SECONDS)
+        tasks.sweep("certificates", CertificateWatch(settings.listen.tls), CERTIFICATE_SECONDS)
     try:
         yield
     finally:
