@@ -10,6 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ticketing.chassis.arguments import Parser
+from ticketing.chassis.interrupts import quietly
+
 ROOT = Path(__file__).parents[1]
 PROTOS = ROOT / "protos"
 BIN = Path(sys.executable).parent
@@ -80,12 +83,13 @@ def breaking() -> int:
 
 def main() -> int:
     """Run the command of the command line."""
-    commands = {"drift": drift, "breaking": breaking, "generate": regenerate}
-    if len(sys.argv) != 2 or sys.argv[1] not in commands:  # noqa: PLR2004 - the program and its one argument
-        print(f"usage: python -m dev.contract {'|'.join(commands)}", file=sys.stderr)
-        return 2
-    return commands[sys.argv[1]]()
+    commands = {"generate": regenerate, "drift": drift, "breaking": breaking}
+    parser = Parser(prog="python -m dev.contract", description="Generate or check the code of the contract.")
+    named = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in commands.items():
+        named.add_parser(name, help=(command.__doc__ or "").partition(";")[0].rstrip(".").lower())
+    return commands[parser.parse_args().command]()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(quietly(main))

@@ -22,6 +22,7 @@ ALLOWED = {
 # The layers of a service, from the top; a module imports its own layer and those below.
 LAYERS = (
     "__main__",
+    "command_line",
     "app",
     "commands",
     "settings",
