@@ -4,7 +4,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := ticketing ticket_service scan_service dev benchmarks packaging tests
+SOURCES := ticketing ticket_service scan_service dev benchmarks examples packaging tests
 .PHONY: help setup proto fmt check test test-fast coverage bench up token migrate demo gallery dist clean
 
 help: ## list the commands
