@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from prometheus_client import Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from ticketing.chassis import tracing
 from ticketing.chassis.failures import Failure, overloaded
@@ -35,6 +35,7 @@ BATCH_SIZE = Histogram(
     "batch_size", "Requests in a batch.", ["batcher"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 )
 WAITING = Gauge("batch_waiting", "Requests waiting for a batch.", ["batcher"])
+REFUSED = Counter("batch_refused_total", "Requests refused with OVERLOADED, because too many wait.", ["batcher"])
 
 Process = Callable[[Sequence[Request]], Awaitable[Sequence[Answer | Failure]]]
 
@@ -79,7 +80,7 @@ class Batcher(Generic[Request, Answer]):
         self._describe = describe
         self._waiting: deque[_Entry[Request, Answer]] = deque()
         self._worker: asyncio.Task[None] | None = None
-        self._size = BATCH_SIZE.labels(name)
+        self._size, self._refused = BATCH_SIZE.labels(name), REFUSED.labels(name)
         WAITING.labels(name).set_function(self._waiting.__len__)
 
     async def submit(self, request: Request) -> Answer:
@@ -104,6 +105,7 @@ class Batcher(Generic[Request, Answer]):
             Failure: OVERLOADED where too many requests wait.
         """
         if len(self._waiting) >= self._max_waiting:
+            self._refused.inc()
             raise overloaded(self._name)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         span = None

@@ -43,8 +43,13 @@ CALLS = Counter("grpc_server_calls_total", "Calls that ended, by their status.",
 SECONDS = Histogram(
     "grpc_server_seconds", "Time from the arrival of a call to its answer or the end of its stream.", ["method"]
 )
+FAILED = Counter(
+    "grpc_server_failures_total",
+    "Calls that ended with an error, by its reason as on the wire; `INTERNAL`: an unexpected exception.",
+    ["method", "reason"],
+)
 # The caches need no bound: only methods that exist reach them.
-_counter, _timer = cache(CALLS.labels), cache(SECONDS.labels)
+_counter, _timer, _failure = cache(CALLS.labels), cache(SECONDS.labels), cache(FAILED.labels)
 
 # The default of TICKETING_SLOW_CALL_SECONDS.
 SLOW_SECONDS: Final = 1.0
@@ -98,6 +103,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._limiter = limiter
         self._verify_local_token = verify_local_token
         self._slow_seconds = slow_seconds
+        # A rate needs a sample before the first error.
+        for method in policy:
+            _failure(method, "INTERNAL")
 
     async def intercept_service(
         self,
@@ -253,6 +261,7 @@ class _CallCompletion:
         else:
             error_id = str(new_id())
             log.error("unexpected exception", exc_info=error, extra={"error_id": error_id, "method": self._method})
+            _failure(self._method, "INTERNAL").inc()
             self._record("INTERNAL", error_id=error_id)
             await self._context.abort_with_status(internal_status(error_id))
 
@@ -260,14 +269,17 @@ class _CallCompletion:
         seconds = time.perf_counter() - self._begin
         _counter(self._method, code).inc()
         _timer(self._method).observe(seconds)
-        is_slow = seconds >= self._slow_seconds
+        if reason:
+            _failure(self._method, reason).inc()
+        # The answer to a refused credential is delayed on purpose.
+        is_slow = seconds >= self._slow_seconds and not self._is_refused_credential(reason)
         if code != "OK" or is_slow or log.isEnabledFor(logging.DEBUG):
             self._log(code, reason, seconds, facts, is_slow=is_slow)
         if self._trace is not None:
             self._trace.end(code, reason)
 
     def _log(self, code: str, reason: str, seconds: float, facts: Mapping[str, str], *, is_slow: bool) -> None:
-        is_routine = code == "OK" or (self._caller is None and reason in {UNAUTHENTICATED, OVERLOADED})
+        is_routine = code == "OK" or self._is_refused_credential(reason)
         level = logging.DEBUG if is_routine else logging.WARNING if reason == OVERLOADED else logging.INFO
         fields: dict[str, object] = {"method": self._method, "code": code, "milliseconds": round(seconds * 1000, 3)}
         if reason:
@@ -282,6 +294,10 @@ class _CallCompletion:
             level = logging.WARNING
             fields["waited_milliseconds"] = {what: round(1000 * s, 3) for what, s in self._facts.seconds.items()}
         log.log(level, "a slow call ended" if is_slow else "call ended", extra=fields)
+
+    def _is_refused_credential(self, reason: str) -> bool:
+        """Return whether `FailedAuthentications` logs the refusal, within bounds by address."""
+        return self._caller is None and reason in {UNAUTHENTICATED, OVERLOADED}
 
 
 def _role(caller: Caller) -> str:

@@ -16,23 +16,25 @@ from typing import Final, Generic, Protocol, TypeVar
 import psycopg2
 import sqlalchemy.exc
 import uvloop
-from prometheus_client import Info
+from prometheus_client import Gauge, Info
 from sqlalchemy.engine import URL
 
 from ticketing.chassis import tracing
 from ticketing.chassis.authentication import Authenticator, TokenRequirements
+from ticketing.chassis.certificate_watch import CertificateWatch
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.command_line import Command, CommandLine, Given
 from ticketing.chassis.connections import database_url
 from ticketing.chassis.database_checks import UnsuitableDatabaseError, check_server
 from ticketing.chassis.database_probe import DatabaseProbe
 from ticketing.chassis.endpoints import Endpoints
+from ticketing.chassis.error_texts import error_text
 from ticketing.chassis.file_limit import raise_file_limit
 from ticketing.chassis.health import Health
 from ticketing.chassis.interceptor import CallInterceptor, LocalTokenVerifier, Policy
 from ticketing.chassis.jwks import REFRESH_SECONDS, KeySet
 from ticketing.chassis.limits import CallLimiter
-from ticketing.chassis.logs import configure_logs
+from ticketing.chassis.logs import configure_logs, log_uncaught
 from ticketing.chassis.migrations import migrate
 from ticketing.chassis.postgres import EmbeddedPostgresError, Lease
 from ticketing.chassis.server import stop_signal
@@ -50,6 +52,7 @@ log = logging.getLogger(__name__)
 
 BUILD: Final = Info("ticketing_build", "The version of the program.")
 BUILD.info({"version": VERSION})
+READY: Final = Gauge("ticketing_ready", "1: the process is ready; of several workers, their number.")
 
 # The word of the command line that migrates the database alone.
 MIGRATE: Final = "migrate"
@@ -147,6 +150,9 @@ def main(
     given = CommandLine(definition.name, definition.commands, others).parse(sys.argv[1:])
     if (other := other_programs.get(given.name)) is not None:
         read_settings, build = other.read_settings, other.build
+    # Faults of the settings are logged too.
+    configure_logs("INFO", definition.name)
+    log_uncaught()
     environment = Environment(os.environ)
     settings = read_settings(environment)
     try:
@@ -157,10 +163,11 @@ def main(
             tracing.start(definition.name if not given.name else f"{definition.name} {given.name}")
         return _run(given, definition, settings, build)
     except (SettingsError, EmbeddedPostgresError) as error:
-        return _complain(definition, str(error), 2)
+        return _complain(given, definition, str(error), 2)
     except (OSError, UnsuitableDatabaseError, psycopg2.OperationalError, sqlalchemy.exc.OperationalError) as error:
-        # The messages of libpq have several lines, to which SQLAlchemy adds one.
-        return _complain(definition, f"cannot serve: {' '.join(str(getattr(error, 'orig', error)).split())}", 1)
+        return _complain(given, definition, f"cannot serve: {error_text(getattr(error, 'orig', None) or error)}", 1)
+    finally:
+        tracing.stop()
 
 
 def _run(given: Given, definition: ServiceDefinition, settings: S, build: BuildProgram[S]) -> int:
@@ -190,8 +197,13 @@ def _run_command(run: Callable[[URL, Namespace], int], url: URL, arguments: Name
         raise
 
 
-def _complain(definition: ServiceDefinition, message: str, status: int) -> int:
-    print(f"{definition.name}: {message}", file=sys.stderr)  # noqa: T201 - logs may not be configured yet
+def _complain(given: Given, definition: ServiceDefinition, message: str, status: int) -> int:
+    """Report why the program ends: to the log of a service, and in plain text to the person who ran a command."""
+    if given.command is None:
+        first, *faults = [line.strip() for line in message.splitlines()]
+        log.critical(first, extra={"faults": faults} if faults else {})
+    else:
+        print(f"{definition.name}: {message}", file=sys.stderr)  # noqa: T201 - a command answers a person
     return status
 
 
@@ -220,6 +232,7 @@ async def _serve(build: Callable[[], Program], settings: ServiceSettings, url: U
     stop_requested = stop_signal()
     link = SupervisorLink.of_environment(os.environ)
     listen, report = settings.listen, program.health.report
+    READY.set_function(lambda: report().is_ready)
     endpoints = (
         Endpoints(listen.host, settings.metrics_port, listen.tls, report)
         if link is None
@@ -232,7 +245,8 @@ async def _serve(build: Callable[[], Program], settings: ServiceSettings, url: U
                 program.health.begin()
                 lower_network_priority()
                 _freeze_start_up_objects()
-                log.info("serving", extra={"port": port, "metrics_port": endpoints.port})
+                # The relay has no port of its own.
+                log.info("serving", extra={**({"port": port} if port else {}), "metrics_port": endpoints.port})
                 if link is not None:
                     link.stop_with_supervisor()
                     link.report_serving(WorkerReport(endpoints.port))
@@ -251,7 +265,7 @@ async def process_tasks(tasks: Tasks, settings: ServiceSettings, url: URL, name:
     probe = DatabaseProbe(url, name)
     probe.task(tasks).start()
     if settings.listen.tls != PLAIN:
-        tasks.sweep("certificates", settings.listen.tls, CERTIFICATE_SECONDS)
+        tasks.sweep("certificates", CertificateWatch(settings.listen.tls), CERTIFICATE_SECONDS)
     try:
         yield
     finally:

@@ -149,16 +149,16 @@ class Tracing:
     @contextmanager
     def batch(self, name: str, requests: Sequence["Span | None"]) -> Iterator[None]:
         """Record a batch below the first of its recorded requests; the others and the batch have links to each other."""
-        first, *others = [span for span in requests if span is not None and span.is_recording()] or [None]
-        if first is None:
+        recorded = [span for span in requests if span is not None and span.is_recording()]
+        if not recorded:
             yield
             return
-        links = [self._trace.Link(span.get_span_context()) for span in others if span is not None]
+        first, *others = recorded
+        links = [self._trace.Link(span.get_span_context()) for span in others]
         attributes = {"batch.size": len(requests)}
         span = self._tracer.start_span(name, self._trace.set_span_in_context(first), attributes=attributes, links=links)
         for other in others:
-            if other is not None:
-                other.add_link(span.get_span_context())
+            other.add_link(span.get_span_context())
         with self.inside(span):
             yield
 

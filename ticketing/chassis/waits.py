@@ -66,16 +66,17 @@ def _collect(message: Message, found: dict[str, str], below: Callable[[Message, 
     for descriptor, value in message.ListFields():
         if isinstance(value, Message):
             below(value, found)
-        elif isinstance(value, str) and descriptor.name.endswith("_id") and descriptor.name not in _OTHER_IDS:
-            if len(value) == _UUID_CHARACTERS and _is_uuid(value):
-                found.setdefault(descriptor.name, value)
+        elif isinstance(value, str) and descriptor.name.endswith("_id") and _is_thing(descriptor.name, value):
+            found.setdefault(descriptor.name, value)
 
 
 def _collect_no_deeper(message: Message, found: dict[str, str]) -> None:
     _collect(message, found, lambda _, __: None)
 
 
-def _is_uuid(text: str) -> bool:
+def _is_thing(name: str, text: str) -> bool:
+    if name in _OTHER_IDS or len(text) != _UUID_CHARACTERS:
+        return False
     try:
         UUID(text)
     except ValueError:
