@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy.engine import URL
 
+from scan_service.domain.audit_trail import COMMAND_LINE, Change, ChangeKind
+from scan_service.store.audit_trail import record
 from scan_service.store.clock import DatabaseClock
 from scan_service.store.keys import retire_keys
 from scan_service.store.sessions import session
@@ -21,7 +23,10 @@ def retire_named_keys(url: URL, arguments: Sequence[str], write: Callable[[str],
             raise SettingsError(f"retire-keys: {text} is not the id of a key")
     key_ids = frozenset(int(text) for text in arguments)
     with session(url) as connection:
-        found = retire_keys(connection, key_ids, DatabaseClock().read(connection))
+        now = DatabaseClock().read(connection)
+        found = retire_keys(connection, key_ids, now)
+        changes = [Change(ChangeKind.KEY_RETIRED, details={"key_id": key_id}) for key_id in sorted(found)]
+        record(connection, COMMAND_LINE, changes, now)
     if found:
         write(f"retired: {', '.join(map(str, sorted(found)))}; gates deny their tokens within a minute")
     if unknown := sorted(key_ids - found):
