@@ -7,6 +7,7 @@ from ticketing.chassis.policy import policy_of
 from ticketing.scans.v1 import (
     device_service_pb2,
     gate_change_service_pb2,
+    recovery_service_pb2,
     revocation_service_pb2,
     scan_service_pb2,
     scanner_service_pb2,
@@ -20,5 +21,6 @@ POLICY: Final[Policy] = policy_of(
         device_service_pb2,
         scanner_service_pb2,
         gate_change_service_pb2,
+        recovery_service_pb2,
     )
 )

@@ -11,6 +11,7 @@ from tests.selling.shop import event, money, new_id
 from ticketing.scans.v1 import (
     device_service_pb2,
     gate_change_service_pb2,
+    recovery_service_pb2,
     revocation_service_pb2,
     scan_service_pb2,
     scanner_service_pb2,
@@ -212,6 +213,7 @@ REQUESTS: dict[str, Ask] = {
     "TicketFeedService/GetSigningKeys": lambda w, s: now(ticket_feed_service_pb2.GetSigningKeysRequest()),
     "TicketFeedService/ReportCheckIns": lambda w, s: now(ticket_feed_service_pb2.ReportCheckInsRequest()),
     "TicketFeedService/ReportIncidents": lambda w, s: now(ticket_feed_service_pb2.ReportIncidentsRequest()),
+    "TicketFeedService/ListCheckIns": lambda w, s: now(ticket_feed_service_pb2.ListCheckInsRequest()),
     "TicketFeedService/FindTickets": about(
         World.event, ticket_feed_service_pb2.FindTicketsRequest, "event_id", query="ann", caller="sam"
     ),
@@ -239,6 +241,9 @@ REQUESTS: dict[str, Ask] = {
     "RevocationService/RevokeEvent": at_gate(revocations_pb.RevokeEventRequest),
     "ScannerService/EraseScanner": lambda w, s: now(scanner_service_pb2.EraseScannerRequest(user_id="nobody")),
     "GateChangeService/ListChanges": list_gate_changes,
+    "RecoveryService/ListKnownEvents": lambda w, s: now(recovery_service_pb2.ListKnownEventsRequest()),
+    "RecoveryService/ListKnownTickets": at_gate(recovery_service_pb2.ListKnownTicketsRequest),
+    "RecoveryService/ListKnownKeys": lambda w, s: now(recovery_service_pb2.ListKnownKeysRequest()),
     "DeviceService/CreateDevice": lambda w, s: then(
         w.gate(s), lambda g: devices_pb.CreateDeviceRequest(name="Door", event_ids=[g.event_id])
     ),

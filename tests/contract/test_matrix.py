@@ -66,6 +66,7 @@ TicketFeedService/WatchTickets     |                        | no        | no    
 TicketFeedService/GetSigningKeys   |                        | no        | no            | no         | no        | who       | ok | no
 TicketFeedService/ReportCheckIns   |                        | no        | no            | no         | no        | who       | ok | no
 TicketFeedService/ReportIncidents  |                        | no        | no            | no         | no        | who       | ok | no
+TicketFeedService/ListCheckIns     |                        | no        | no            | no         | no        | who       | none | no
 TicketFeedService/FindTickets      |                        | no        | no            | no         | no        | who       | ok | no
 TicketFeedService/GetTicketHolder  |                        | no        | no            | no         | no        | who       | ok | no
 ScanService/ScanTicket             | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no | no
@@ -83,6 +84,9 @@ ScanService/GetHolder              | EVENT_NOT_FOUND        | no        | other 
 RevocationService/RevokeTickets    |                        | no        | no            | no         | no        | no        | ok | no
 RevocationService/RevokeEvent      |                        | no        | no            | no         | no        | no        | ok | no
 ScannerService/EraseScanner        |                        | no        | no            | no         | no        | no        | ok | no
+RecoveryService/ListKnownEvents    |                        | no        | no            | no         | no        | no        | some | no
+RecoveryService/ListKnownTickets   |                        | no        | no            | no         | no        | no        | some some none | no
+RecoveryService/ListKnownKeys      |                        | no        | no            | no         | no        | no        | some | no
 DeviceService/CreateDevice         | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | no        | no | no
 DeviceService/EnrollDevice         | ENROLLMENT_CODE_INVALID | ok ok -  | ok ok -       | ok ok -    | ok ok -   | ok ok -   | ok ok - | ok ok -
 DeviceService/ListDevices          |                        | no        | some          | no         | no        | no        | no | some

@@ -164,11 +164,11 @@ async def test_no_answer_to_an_operator_contains_a_credential(world: World) -> N
     """The operator has the subject of the buyer, so that every object is the operator's own in name."""
     operator = world.issuer.metadata("operator", "alice")
     found, without = dict[str, list[str]](), set[str]()
-    for name, request in REQUESTS.items():
+    for name, ask in REQUESTS.items():
         rpc = RPCS[name.partition(" ")[0]]
         if rpc not in OPERATED.values() or name == "EventService/UpdateEvent":
             continue
-        answer = await answer_of(world, rpc, await request(world, OWN), operator)
+        answer = await answer_of(world, rpc, await ask(world, OWN), operator)
         found[name] = await secrets_in(answer, rpc)
         world.made.clear()
         if not answer:
@@ -213,8 +213,8 @@ async def the_own_event_of_an_organizer_stays_open(world: World) -> None:
     by = world.issuer.metadata(subject="olga", roles=["operator", "organizer"])
     tickets, codes = TicketServiceStub(world.tickets), []
     for side in (OWN, FOREIGN):
-        request = ticket_service_pb2.GetTicketRequest(ticket_id=await world.ticket(side))
-        codes.append((await tickets.GetTicket(request, metadata=by)).ticket.code[:4])
+        got = ticket_service_pb2.GetTicketRequest(ticket_id=await world.ticket(side))
+        codes.append((await tickets.GetTicket(got, metadata=by)).ticket.code[:4])
     assert codes == ["TKT-", ""]
     await world.scan(FOREIGN)
     scans = RPCS["ScanService/ListScans"]

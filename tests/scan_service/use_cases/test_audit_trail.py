@@ -115,7 +115,7 @@ async def test_commands_are_recorded_as_the_command_line(database, service, orga
     await revoked(service, gone, orga)
     database.insert(signing_keys, key_id=7, public_key=b"k" * 32, activate_time=NOW)
     await asyncio.to_thread(revoke_devices, database.url, ["all"], lambda _: None)
-    await asyncio.to_thread(retire_named_keys, database.url, ["7", "8"], lambda _: None)
+    await asyncio.to_thread(retire_named_keys, database.url, [7, 8], lambda _: None)
     retired, of_device = await listed(service, operator, caller="command line")
     assert words(retired) == ("KEY_RETIRED", "command line", [])
     assert dict(retired.details) == {"key_id": 7}
@@ -128,9 +128,11 @@ async def test_commands_are_recorded_as_the_command_line(database, service, orga
 async def test_pages_follow_each_other_with_the_same_filter(service, orga, operator) -> None:
     for _ in range(3):
         await created(service, orga)
-    stub, asked = GateChangeServiceStub(service.channel), {"page_size": 2, "caller": "orga"}
-    first = await stub.ListChanges(gate_change_service_pb2.ListChangesRequest(**asked), metadata=operator)
-    follow = gate_change_service_pb2.ListChangesRequest(**asked, page_token=first.next_page_token)
+    stub = GateChangeServiceStub(service.channel)
+    first = await stub.ListChanges(
+        gate_change_service_pb2.ListChangesRequest(page_size=2, caller="orga"), metadata=operator
+    )
+    follow = gate_change_service_pb2.ListChangesRequest(page_size=2, caller="orga", page_token=first.next_page_token)
     second = await stub.ListChanges(follow, metadata=operator)
     assert ([len(page.changes) for page in (first, second)], second.next_page_token) == ([2, 1], "")
     assert len({change.change_id for page in (first, second) for change in page.changes}) == 3
@@ -147,7 +149,8 @@ async def test_an_erased_caller_is_in_no_record_and_the_record_stays(database, s
     assert columns_with(database.url, "sam-4711") == {"scans.scanner_user_id", "changes.caller"}
     pool = Database(database.url, "erasing", 1)
     # Two records in one part: the last part of the scans is repeated until no record is left.
-    scanners, position, calls = Scanners(pool, part=2), (NIL, NIL), 0
+    scanners, calls = Scanners(pool, part=2), 0
+    position: tuple[uuid.UUID, uuid.UUID] | None = (NIL, NIL)
     while position is not None:
         _, position = await scanners.erase("sam-4711", position)
         calls += 1
