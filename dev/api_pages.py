@@ -147,7 +147,7 @@ def _fields(title: str, message: Descriptor) -> Iterator[str]:
 
 def _type(field: FieldDescriptor) -> str:
     inner = field.message_type or field.enum_type
-    if inner is not None and field.message_type is not None and inner.GetOptions().map_entry:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
         return f"map of string to {_type(field.message_type.fields_by_name['value'])}"
     name = _link(inner) if inner is not None else _SCALARS[field.type]
     return f"list of {name}" if field.is_repeated else name
@@ -240,7 +240,7 @@ def _used() -> list[Any]:
             inner = field.message_type or field.enum_type
             if inner is None or inner.full_name in found or not inner.full_name.startswith("ticketing."):
                 continue
-            is_map = field.message_type is not None and inner.GetOptions().map_entry
+            is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
             if not is_map:
                 found[inner.full_name] = inner
             if field.message_type is not None:
