@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final, Self
 
@@ -69,7 +70,7 @@ _CALLER: ContextVar[Caller] = ContextVar("caller")
 
 
 def current_caller() -> Caller:
-    """Return the authenticated caller of the RPC that this task serves.
+    """Return the authenticated caller of the RPC that this task serves, with the roles that the RPC admits.
 
     Raises:
         LookupError: the task serves no RPC, or the RPC is public.
@@ -163,10 +164,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if roles is not None and not roles:
             return None
         caller = await self._caller(metadata, context)
+        # The log names a caller without the role too.
         _CALLER.set(caller)
         if roles is None or not caller.is_any(*roles):
             role = _role(caller)
             raise Failure(FORBIDDEN, f"{method} is not for the role {role}", method=method, role=role)
+        if not caller.roles <= roles:
+            # A role counts only where the method names it: a caller with two roles must not reach the objects of the one by
+            # the methods of the other.
+            _CALLER.set(replace(caller, roles=caller.roles & roles))
         return caller
 
     @asynccontextmanager
