@@ -78,6 +78,16 @@ def current_caller() -> Caller:
     return _CALLER.get()
 
 
+def log_refused_messages(text: str, reason: str, **facts: object) -> None:
+    """Log that messages of the present stream were refused, with the caller and the ids of the stream."""
+    fields: dict[str, object] = {"reason": REASON_PREFIX + reason, **facts}
+    if (caller := _CALLER.get(None)) is not None:
+        fields |= {"caller": caller.subject, "role": _role(caller)}
+    if (of_stream := FACTS.get()) is not None:
+        fields |= of_stream.ids
+    log.log(logging.WARNING if reason == OVERLOADED else logging.INFO, text, extra=fields)
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """An interceptor that wraps all handlers except health and reflection; streaming handlers must be async generators.
 

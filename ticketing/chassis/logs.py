@@ -91,7 +91,7 @@ class LineLimit(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the line is written."""
-        if record.levelno < logging.WARNING and not hasattr(record, "method"):
+        if record.levelno < logging.WARNING and not hasattr(record, "reason") and not hasattr(record, "method"):
             return True
         with self._lock:
             now, kind = self._clock(), _kind(record)
@@ -134,12 +134,12 @@ def _about(last: logging.LogRecord, count: int) -> logging.LogRecord:
     return logging.makeLogRecord({**fields, **facts, "omitted": count, "line": last.getMessage()})
 
 
-class _Handler(logging.StreamHandler[TextIO]):
+class LineHandler(logging.StreamHandler[TextIO]):
     """Writes lines to a stream, and at its end the numbers of the omitted ones."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(stream)
-        self._limit = LineLimit(self.emit)
+        self._limit = LineLimit(self.emit, clock)
         self.addFilter(self._limit)
 
     def close(self) -> None:
@@ -150,7 +150,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 def configure_logs(level: str, service: str) -> None:
     """Write every log record of this process to standard error, as JSON; other libraries write warnings and errors."""
-    handler = _Handler(sys.stderr)
+    handler = LineHandler(sys.stderr)
     handler.setFormatter(JsonFormatter({"service": service}))
     logging.basicConfig(level=max(logging.WARNING, logging.getLevelName(level)), handlers=[handler], force=True)
     for name in (OWN, service):

@@ -201,7 +201,7 @@ def _complain(given: Given, definition: ServiceDefinition, message: str, status:
     """Report why the program ends: to the log of a service, and in plain text to the person who ran a command."""
     if given.command is None:
         first, *faults = [line.strip() for line in message.splitlines()]
-        log.critical(first, extra={"faults": faults} if faults else {})
+        log.critical(first.rstrip(":"), extra={"faults": faults} if faults else {})
     else:
         print(f"{definition.name}: {message}", file=sys.stderr)  # noqa: T201 - a command answers a person
     return status
