@@ -5,7 +5,8 @@ import random
 import threading
 import time
 import uuid
-from collections import deque
+import zlib
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -35,18 +36,19 @@ WEBHOOK_SECONDS: Final = 0.05
 
 @dataclass
 class Load:
-    """The events, and the tickets that were sold and not used yet."""
+    """The events, and their tickets that were sold and not used yet."""
 
     services: Services
     events: list[event_pb2.Event] = field(default_factory=list)
-    tickets: deque[ticket_pb2.Ticket] = field(default_factory=deque)
+    tickets: defaultdict[str, deque[ticket_pb2.Ticket]] = field(default_factory=lambda: defaultdict(deque))
     used: deque[ticket_pb2.Ticket] = field(default_factory=lambda: deque(maxlen=200))
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def repeat(self, work: Callable[[], None], seconds: float) -> None:
         """Repeat work until the stop, with a random pause; a call that fails is part of the load."""
         while not self.stopped.wait(random.uniform(0, 2 * seconds)):  # noqa: S311 - no secret
-            with contextlib.suppress(grpc.RpcError):
+            # Without tickets, there is nothing to scan or to cancel yet.
+            with contextlib.suppress(grpc.RpcError, IndexError):
                 work()
 
 
@@ -60,8 +62,9 @@ def running_load(services: Services) -> Iterator[None]:
     shop = services.client("service", "web-shop")
     works: list[tuple[Callable[[], None], float]] = [(lambda: _buy(load, shop), 0.15)] * BUYERS
     works += [(lambda: _cancel(load, shop), 1.5)]
-    works += [(_gate(load, _device(services, name)), 0.12) for name in GATES]
-    works += [(_gate(load, services.client("scanner", "staff")), 0.5)]
+    for number, name in enumerate(GATES):
+        works.append((_gate(load, _device(services, name), load.events[number]), 0.25))
+    works += [(_gate(load, services.client("scanner", "staff"), load.events[0]), 0.8)]
     works += [(_offline(load, _device(services, "Back door")), 0.7)]
     threads = [threading.Thread(target=load.repeat, args=work) for work in works]
     for thread in threads:
@@ -106,6 +109,10 @@ def _buy(load: Load, shop: ApiClient) -> None:
     is_held = chance < 0.2  # noqa: PLR2004 - a share
     if not is_held:
         request.external_payment_id = str(uuid.uuid4())
+        total = request.items[0].quantity * event.ticket_price.minor_units
+        request.expected_total.CopyFrom(
+            money_pb2.Money(currency_code=event.ticket_price.currency_code, minor_units=total)
+        )
     purchase = shop.ask(shop.purchases.PurchaseTickets, request).purchase
     if is_held and chance < 0.1:  # noqa: PLR2004 - a share
         confirmation = purchase_service_pb2.ConfirmPurchaseRequest(
@@ -115,12 +122,12 @@ def _buy(load: Load, shop: ApiClient) -> None:
     elif is_held and chance < 0.13:  # noqa: PLR2004 - a share
         release = purchase_service_pb2.ReleasePurchaseRequest(purchase_id=purchase.purchase_id)
         shop.ask(shop.purchases.ReleasePurchase, release)
-    load.tickets.extend(purchase.tickets)
+    load.tickets[event.event_id].extend(purchase.tickets)
 
 
 def _cancel(load: Load, shop: ApiClient) -> None:
     """Cancel a ticket; the shop confirms most refunds."""
-    ticket = load.tickets.popleft()
+    ticket = load.tickets[random.choice(load.events).event_id].pop()  # noqa: S311 - no secret
     done = shop.ask(shop.tickets.CancelTicket, ticket_service_pb2.CancelTicketRequest(ticket_id=ticket.ticket_id))
     if random.random() < 0.8:  # noqa: PLR2004, S311 - a share
         refund = ticket_service_pb2.ConfirmRefundRequest(
@@ -140,10 +147,10 @@ def _device(services: Services, name: str) -> ApiClient:
     enrolled = stub.EnrollDevice(
         device_service_pb2.EnrollDeviceRequest(enrollment_code=created.enrollment_code), timeout=10
     )
-    return ApiClient(services.tickets, services.scans, enrolled.device_token)
+    return ApiClient(services.tickets, services.scans, enrolled.access_token)
 
 
-def _gate(load: Load, client: ApiClient) -> Callable[[], None]:
+def _gate(load: Load, client: ApiClient, event: event_pb2.Event) -> Callable[[], None]:
     """Return the next scan of a gate: mostly new tickets, and some used, cancelled and unknown ones."""
     gate: GateClient | None = None
 
@@ -151,14 +158,17 @@ def _gate(load: Load, client: ApiClient) -> Callable[[], None]:
         nonlocal gate
         chance = random.random()  # noqa: S311 - no secret
         if gate is None:
-            gate = GateClient(client, load.events[0].event_id)
+            gate = GateClient(client, event.event_id)
         try:
-            if chance < 0.1 and load.used:  # noqa: PLR2004 - a share
+            if chance < 0.08 and load.used:  # noqa: PLR2004 - a share
                 gate.scan(load.used[-1].token)
-            elif chance < 0.12:  # noqa: PLR2004 - a share
+            elif chance < 0.1:  # noqa: PLR2004 - a share
                 gate.scan("TKT-0123456789ABCDEF")
-            elif load.tickets:
-                ticket = load.tickets.popleft()
+            elif chance < 0.12:  # noqa: PLR2004 - a share
+                # A gate of an event that does not exist.
+                _scan_once(client, str(uuid.uuid4()), "TKT-0123456789ABCDEF")
+            else:
+                ticket = load.tickets[event.event_id].popleft()
                 gate.scan(ticket.token)
                 load.used.append(ticket)
         except (grpc.RpcError, StopIteration):
@@ -173,30 +183,30 @@ def _offline(load: Load, client: ApiClient) -> Callable[[], None]:
 
     def upload() -> None:
         is_again = random.random() < 0.15 and load.used  # noqa: PLR2004, S311 - a share
-        ticket = load.used[0] if is_again else load.tickets.popleft()
-        request = scan_service_pb2.ScanTicketRequest(
-            gate=scan_pb2.Gate(event_id=ticket.event_id, location="Back door"),
-            attempt=scan_service_pb2.ScanAttempt(
-                scan_id=str(uuid.uuid4()),
-                code=ticket.token,
-                offline=scan_service_pb2.OfflineDecision(
-                    verdict=scan_pb2.VERDICT_ADMITTED, scan_time=timestamp(datetime.now(UTC) - timedelta(seconds=20))
-                ),
-            ),
-        )
-        client.ask(client.scans.ScanTicket, request)
+        ticket = load.used[0] if is_again else load.tickets[load.events[-1].event_id].popleft()
+        earlier = timestamp(datetime.now(UTC) - timedelta(seconds=20))
+        decision = scan_service_pb2.OfflineDecision(verdict=scan_pb2.VERDICT_ADMITTED, scan_time=earlier)
+        _scan_once(client, ticket.event_id, ticket.token, decision)
 
     return upload
+
+
+def _scan_once(
+    client: ApiClient, event_id: str, code: str, offline: scan_service_pb2.OfflineDecision | None = None
+) -> None:
+    attempt = scan_service_pb2.ScanAttempt(scan_id=str(uuid.uuid4()), code=code, offline=offline)
+    gate = scan_pb2.Gate(event_id=event_id, location="Back door")
+    client.ask(client.scans.ScanTicket, scan_service_pb2.ScanTicketRequest(gate=gate, attempt=attempt))
 
 
 class _Webhook(BaseHTTPRequestHandler):
     """A slow receiver of notifications, which refuses some for good."""
 
-    def do_POST(self) -> None:  # noqa: N802 - the name of the library
+    def do_POST(self) -> None:
         """Answer one post."""
         self.rfile.read(int(self.headers["content-length"]))
         time.sleep(WEBHOOK_SECONDS)
-        refuses = uuid.UUID(self.headers["webhook-id"]).int % REFUSED_WEBHOOKS == 0
+        refuses = zlib.crc32(self.headers["webhook-id"].encode()) % REFUSED_WEBHOOKS == 0
         self.send_response(500 if refuses else 204)
         self.end_headers()
 
