@@ -15,3 +15,4 @@ SELECT create_distributed_table('revocations', 'event_id', colocate_with => 'eve
 SELECT create_distributed_table('scans', 'event_id', colocate_with => 'events');
 SELECT create_distributed_table('incidents', 'event_id', colocate_with => 'events');
 SELECT create_distributed_table('incident_scans', 'event_id', colocate_with => 'events');
+SELECT create_distributed_table('changes', 'event_id', colocate_with => 'events');
