@@ -118,7 +118,9 @@ def _lines(panel: Mapping[str, Any], size: tuple[int, int], unit: str, series: S
         color, line = COLORS[number % len(COLORS)], " ".join(at(*point) for point in one.points)
         if is_stacked:
             first, last = one.points[0][0], one.points[-1][0]
-            yield f"<polygon points='{at(first, 0)} {line} {at(last, 0)}' fill='{color}' fill-opacity='0.35'/>"
+            # The area of a series covers those of the sums that contain it, which are drawn before.
+            for fill in (CARD, f"{color}59"):
+                yield f"<polygon points='{at(first, 0)} {line} {at(last, 0)}' fill='{fill}'/>"
         yield f"<polyline points='{line}' fill='none' stroke='{color}' stroke-width='1.6'/>"
     for number, (x, row) in enumerate(legends):
         if row < MAX_LEGEND:
