@@ -88,45 +88,71 @@ def _bars(size: tuple[int, int], unit: str, series: Sequence[Series]) -> Iterato
         yield f"<text x='{name_width + bar + 8:.0f}' y='{y + step / 2 + 4:.0f}' fill='{TEXT}'>{_number(one.last, unit)}</text>"
 
 
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """The area of a panel in which its lines are drawn, and its axes."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    begin: float
+    end: float
+    largest: float
+
+    def at(self, time: float, value: float) -> str:
+        """Return the place of a value."""
+        x = self.left + (self.right - self.left) * (time - self.begin) / (self.end - self.begin)
+        return f"{x:.0f},{self.y(value):.1f}"
+
+    def y(self, value: float) -> float:
+        """Return the height of a value; the largest one is at the top."""
+        return self.bottom - (self.bottom - self.top) * min(value / self.largest, 1)
+
+
 def _lines(panel: Mapping[str, Any], size: tuple[int, int], unit: str, series: Sequence[Series]) -> Iterator[str]:
     defaults = panel["fieldConfig"]["defaults"]
     is_stacked = defaults["custom"]["stacking"]["mode"] == "normal"
     drawn = _stacked(series) if is_stacked else series
     legends = list(_legend(size, series))
-    left, top, right = 52, 32, size[0] - 12
     bottom = size[1] - 24 - LEGEND_LINE * min(MAX_LEGEND, legends[-1][1] + 1)
     times = [time for one in drawn for time, _ in one.points]
-    begin, end = min(times), max(*times, min(times) + 1)
     largest = _round_up(max(value for one in drawn for _, value in one.points) or 1.0)
-
-    def at(time: float, value: float) -> str:
-        x = left + (right - left) * (time - begin) / (end - begin)
-        return f"{x:.0f},{bottom - (bottom - top) * min(value / largest, 1):.1f}"
-
-    for part in range(3):
-        y, value = bottom - (bottom - top) * part / 2, largest * part / 2
-        yield f"<path d='M{left} {y:.1f}H{right}' stroke='{GRID}'/>"
-        yield f"<text x='{left - 6}' y='{y + 4:.0f}' text-anchor='end' font-size='10.5' fill='{MUTED}'>{_number(value, unit)}</text>"
-    for time, x, anchor in ((begin, left, "start"), (end, right, "end")):
-        clock = f"{datetime.fromtimestamp(time, UTC):%H:%M:%S}"
-        yield f"<text x='{x}' y='{bottom + 14}' text-anchor='{anchor}' font-size='10.5' fill='{MUTED}'>{clock}</text>"
-    for step in defaults.get("thresholds", {}).get("steps", []):
-        if step["value"] is not None and step["value"] <= largest:
-            limit = at(begin, step["value"]).partition(",")[2]
-            yield f"<path d='M{left} {limit}H{right}' stroke='{COLORS[3]}' stroke-dasharray='6 4'/>"
-    for number, one in reversed(list(enumerate(drawn))):
-        color, line = COLORS[number % len(COLORS)], " ".join(at(*point) for point in one.points)
-        if is_stacked:
-            first, last = one.points[0][0], one.points[-1][0]
-            # The area of a series covers those of the sums that contain it, which are drawn before.
-            for fill in (CARD, f"{color}59"):
-                yield f"<polygon points='{at(first, 0)} {line} {at(last, 0)}' fill='{fill}'/>"
-        yield f"<polyline points='{line}' fill='none' stroke='{color}' stroke-width='1.6'/>"
+    plot = Plot(52, 32, size[0] - 12, bottom, min(times), max(*times, min(times) + 1), largest)
+    limits = [step["value"] for step in defaults.get("thresholds", {}).get("steps", []) if step["value"] is not None]
+    yield from _axes(plot, unit, limits)
+    yield from _curves(plot, drawn, is_stacked=is_stacked)
     for number, (x, row) in enumerate(legends):
         if row < MAX_LEGEND:
-            y = bottom + 18 + LEGEND_LINE * (row + 1) - 6
+            y = bottom + 12 + LEGEND_LINE * (row + 1)
             yield f"<rect x='{x}' y='{y - 8}' width='12' height='4' fill='{COLORS[number % len(COLORS)]}'/>"
             yield f"<text x='{x + 17}' y='{y - 2}' font-size='11' fill='{TEXT}'>{escape(series[number].name)}</text>"
+
+
+def _axes(plot: Plot, unit: str, limits: Sequence[float]) -> Iterator[str]:
+    small = f"font-size='10.5' fill='{MUTED}'"
+    for part in range(3):
+        value = plot.largest * part / 2
+        y = plot.y(value)
+        yield f"<path d='M{plot.left} {y:.1f}H{plot.right}' stroke='{GRID}'/>"
+        yield f"<text x='{plot.left - 6}' y='{y + 4:.0f}' text-anchor='end' {small}>{_number(value, unit)}</text>"
+    for time, x, anchor in ((plot.begin, plot.left, "start"), (plot.end, plot.right, "end")):
+        clock = f"{datetime.fromtimestamp(time, UTC):%H:%M:%S}"
+        yield f"<text x='{x}' y='{plot.bottom + 14}' text-anchor='{anchor}' {small}>{clock}</text>"
+    for limit in limits:
+        if limit <= plot.largest:
+            dashes = f"stroke='{COLORS[3]}' stroke-dasharray='6 4'"
+            yield f"<path d='M{plot.left} {plot.y(limit):.1f}H{plot.right}' {dashes}/>"
+
+
+def _curves(plot: Plot, drawn: Sequence[Series], *, is_stacked: bool) -> Iterator[str]:
+    for number, one in reversed(list(enumerate(drawn))):
+        color, line = COLORS[number % len(COLORS)], " ".join(plot.at(*point) for point in one.points)
+        # The area of a series covers those of the sums that contain it, which are drawn before.
+        for fill in (CARD, f"{color}59") if is_stacked else ():
+            ends = (plot.at(one.points[0][0], 0), plot.at(one.points[-1][0], 0))
+            yield f"<polygon points='{ends[0]} {line} {ends[1]}' fill='{fill}'/>"
+        yield f"<polyline points='{line}' fill='none' stroke='{color}' stroke-width='1.6'/>"
 
 
 def _legend(size: tuple[int, int], series: Sequence[Series]) -> Iterator[tuple[int, int]]:
