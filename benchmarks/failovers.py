@@ -29,6 +29,8 @@ from dev.keys import development_keys
 STEADY_SECONDS: Final = 4.0
 OVER_SECONDS: Final = 120.0
 POLL_SECONDS: Final = 0.1
+# The time for which a leader sends nothing to its standbys before it is killed.
+UNSENT_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,15 @@ def _thaw_all(cluster: Cluster, _: Node) -> None:
         node.signal_machine(signal.SIGCONT)
 
 
+def _lose_commits(_: Cluster, node: Node) -> None:
+    """Kill a leader whose last commits no standby has received."""
+    for process in node.postgres():
+        if b"walsender" in Path(f"/proc/{process}/cmdline").read_bytes():
+            os.kill(process, signal.SIGSTOP)
+    time.sleep(UNSENT_SECONDS)
+    node.signal_machine(signal.SIGKILL)
+
+
 FAULTS: Final = {
     "switchover": Fault("switchover", lambda cluster, _: cluster.switch_over(), _nothing),
     "kill-postgres": Fault(
@@ -107,6 +118,10 @@ FAULTS: Final = {
     ),
     "kill-etcd": Fault("`kill -9` of one etcd server of three", _stop_etcd, _start_etcd, changes_leader=False),
 }
+
+
+# Only on an asynchronous cluster: a synchronous leader acknowledges nothing that no standby has.
+LOSS: Final = Fault("`kill -9` of the leader's machine, whose commits were not sent", _lose_commits, _restart_machine)
 
 
 @dataclass
@@ -216,7 +231,12 @@ class Trial:
 
 @contextmanager
 def running_trial(
-    folder: Path, *, through_haproxy: bool = False, loop_seconds: int = LOOP_SECONDS, seed: int = 1
+    folder: Path,
+    *,
+    through_haproxy: bool = False,
+    synchronous: bool = True,
+    loop_seconds: int = LOOP_SECONDS,
+    seed: int = 1,
 ) -> Iterator[Trial]:
     """Run a cluster, the pair on it, and its clients.
 
@@ -225,7 +245,9 @@ def running_trial(
         NotReadyError: a service did not start.
     """
     with ExitStack() as stack:
-        cluster = stack.enter_context(running_cluster(folder / "cluster", loop_seconds=loop_seconds))
+        cluster = stack.enter_context(
+            running_cluster(folder / "cluster", synchronous=synchronous, loop_seconds=loop_seconds)
+        )
         testbed = stack.enter_context(pair_on(cluster, folder, through_haproxy=through_haproxy))
         ports = {
             "ticket service": int(testbed.variables["TICKETS_METRICS_PORT"]),
@@ -293,15 +315,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.failovers", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--haproxy", action="store_true", help="connect through haproxy, not by a URL of several hosts")
+    parser.add_argument(
+        "--asynchronous", action="store_true", help="kill a leader whose last commits no standby has; 1 shows the loss"
+    )
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with running_trial(options.folder, through_haproxy=options.haproxy, seed=options.seed) as trial:
+    faults = [LOSS] if options.asynchronous else [FAULTS[name] for name in options.faults]
+    with running_trial(
+        options.folder, through_haproxy=options.haproxy, synchronous=not options.asynchronous, seed=options.seed
+    ) as trial:
         print("| fault | new leader | sales | scans | ticket service not ready | scan service not ready |")
         print("|---|---|---|---|---|---|", flush=True)
-        for name in options.faults:
-            print(row(trial.suffer(FAULTS[name])), flush=True)
+        for fault in faults:
+            print(row(trial.suffer(fault)), flush=True)
         trial.clients.stop()
         record = trial.clients.record
         found = check(trial)
