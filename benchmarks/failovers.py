@@ -222,6 +222,7 @@ class Trial:
 
     def _is_steady(self, begin: float) -> bool:
         """Return whether sales and scans were answered throughout the last moments, and both services are ready."""
+        self.clients.check()
         since = time.monotonic() - STEADY_SECONDS
         record = self.clients.record
         return (
