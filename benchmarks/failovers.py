@@ -6,12 +6,14 @@ At the end both databases are compared with what the clients had received.
 
 import argparse
 import http.client
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -130,6 +132,8 @@ class Readiness:
 
     ports: Mapping[str, int]
     not_ready: dict[str, list[float]] = field(default_factory=dict)
+    # The number of answers by service and by what was not ready, for a closer look.
+    causes: Counter[tuple[str, str]] = field(default_factory=Counter)
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
@@ -148,24 +152,27 @@ class Readiness:
     def _watch(self, name: str, port: int) -> None:
         times = self.not_ready.setdefault(name, [])
         while not self._stopped.wait(POLL_SECONDS):
-            if not self.is_ready(port):
+            faults = self.faults(port)
+            if faults:
                 times.append(time.monotonic())
+            self.causes.update((name, fault) for fault in faults)
 
     @staticmethod
-    def is_ready(port: int) -> bool:
-        """Return whether the service at a metrics port is ready."""
+    def faults(port: int) -> list[str]:
+        """Return what is not ready of the service at a metrics port."""
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
         try:
             connection.request("GET", "/readyz")
-            return connection.getresponse().status == http.client.OK
+            answer = connection.getresponse()
+            return [] if answer.status == http.client.OK else list(json.load(answer)["not_ready"])
         except OSError:
-            return False
+            return ["no answer"]
         finally:
             connection.close()
 
     def are_ready(self) -> bool:
         """Return whether all services are ready."""
-        return all(map(self.is_ready, self.ports.values()))
+        return not any(map(self.faults, self.ports.values()))
 
     def seconds(self, name: str, since: float) -> float:
         """Return the time after `since` in which a service was not ready."""
@@ -336,6 +343,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = check(trial)
     answers = ", ".join(f"{len(record.times[work])} {work}" for work in Work)
     print(f"\n{answers} answered; {len(record.sold_out)} events sold out; failed tries: {dict(record.failures)}")
+    print(f"answers of /readyz by what was not ready: {dict(trial.readiness.causes)}")
     print("\n".join(found) or "nothing acknowledged was lost, no place was sold twice, no ticket was admitted twice")
     return 1 if found else 0
 
