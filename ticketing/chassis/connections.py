@@ -93,14 +93,18 @@ class ConnectionInUse:
         with self._lock:
             self._connection = None
 
-    def interrupt(self) -> None:
-        """End the wait for the server; the unit of work fails, and opens no other connection."""
+    def interrupt(self) -> bool:
+        """End the wait for the server; the unit of work fails, and opens no other connection.
+
+        Return whether the unit of work used a connection.
+        """
         with self._lock:
             self._is_interrupted = True
             if self._connection is None or self._connection.closed:
-                return
+                return False
             with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as duplicate:
                 duplicate.shutdown(socket.SHUT_RDWR)
+            return True
 
     def note(self, connection: Connection) -> None:
         """Note the connection.

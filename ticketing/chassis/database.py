@@ -165,8 +165,9 @@ class _Pool:
                 async with asyncio.timeout(MAX_SECONDS):
                     return await asyncio.wrap_future(submitted)
         except TimeoutError as error:
-            # Otherwise the thread would wait for as long as the server hangs.
-            in_use.interrupt()
+            # Otherwise the thread would wait for as long as the server hangs, and the next one on its idle connections.
+            if in_use.interrupt():
+                self._engine.dispose()
             OUTAGES.write(f"no answer within {MAX_SECONDS:g} s")
             raise dependency_unavailable("database") from error
 
