@@ -4,6 +4,7 @@
 relay                run the relay of notifications
 migrate              migrate the database
 audit                check that the database and the payment providers agree with the promises
+recover ...          recover a restored database: see `recover --help`
 rotate-keys          add a key that signs tokens
 retire-keys          retire the keys that no longer sign
 retire-keys ID ...   retire keys by their ids
@@ -31,6 +32,7 @@ from ticket_service.commands.dead_letters import list_dead_letters, replay_dead_
 from ticket_service.commands.erase import erase_addresses, erase_named
 from ticket_service.commands.notifications import run_notifications
 from ticket_service.commands.receivers import enable_receivers, list_receivers
+from ticket_service.commands.recover import run_recover, run_recover_with
 from ticket_service.commands.rotate_keys import retire_keys, retire_named_keys, rotate_keys
 from ticket_service.delivery.app import DeliveryApp, lower_priority
 from ticket_service.settings import Settings, read_relay_settings, read_settings
@@ -40,6 +42,7 @@ MIGRATIONS: Final = Path(__file__).parent / "store" / "migrations"
 
 COMMANDS: Final[Mapping[str, Callable[[URL], int]]] = {
     "audit": run_audit,
+    "recover": run_recover,
     "rotate-keys": rotate_keys,
     "retire-keys": retire_keys,
     "outbox": show_backlog,
@@ -49,6 +52,7 @@ COMMANDS: Final[Mapping[str, Callable[[URL], int]]] = {
     "erase": erase_addresses,
 }
 ARGUMENT_COMMANDS: Final[Mapping[str, Callable[[URL, Sequence[str]], int]]] = {
+    "recover": run_recover_with,
     "retire-keys": retire_named_keys,
     "notifications": run_notifications,
     "receivers": enable_receivers,

@@ -14,17 +14,22 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Final, TypeVar
 
+import sqlalchemy as sa
 from prometheus_client import Gauge, Histogram
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ticketing.chassis.backoff import backoff_seconds
-from ticketing.chassis.connections import CONNECT_SECONDS, OUTAGES, open_engine
+from ticketing.chassis.connections import CONNECT_SECONDS, OUTAGES, READ_ONLY, open_engine
 from ticketing.chassis.failures import OVERLOADED, RETRY_SOON, Failure, dependency_unavailable, overloaded
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+# A function that returns the failure with which changes are refused at present; None: they are allowed.
+Refusal = Callable[[], Failure | None]
+
+_SET_READ_ONLY: Final = sa.text("SET TRANSACTION READ ONLY")
 
 THREADS_OF = Gauge("database_pool_threads", "Threads of a pool, and so the maximum of its connections.", ["pool"])
 UNDER_WAY = Gauge("database_pool_under_way", "Units of work of a pool that run or wait for a thread.", ["pool"])
@@ -75,12 +80,20 @@ class Database:
     """A database and the pools of threads and connections that run units of work on it.
 
     `run` uses the pool of `name`, at most `threads` at once; `read` uses that of its long reads. A connection opens with
-    the first work that needs it and closes when it is idle. `limits` are those of `session_settings`.
+    the first work that needs it and closes when it is idle. `limits` are those of `session_settings`. While `refusal`
+    returns a failure, transactions are read-only, and work that changes something raises it.
     """
 
-    def __init__(self, url: URL, name: str, threads: int = 8, limits: Mapping[str, int] | None = None) -> None:
-        self._pool = _Pool(url, name, threads, limits or {})
-        self._reads = _Pool(url, f"{name} reads", READ_THREADS, READ_MILLISECONDS, READ_REST)
+    def __init__(
+        self,
+        url: URL,
+        name: str,
+        threads: int = 8,
+        limits: Mapping[str, int] | None = None,
+        refusal: Refusal = lambda: None,
+    ) -> None:
+        self._pool = _Pool(url, name, threads, limits or {}, refusal=refusal)
+        self._reads = _Pool(url, f"{name} reads", READ_THREADS, READ_MILLISECONDS, READ_REST, refusal)
 
     async def run(self, work: Callable[[Connection], T], *, isolation: str | None = None) -> T:
         """Run `work` in one transaction in a thread and return its result once committed.
@@ -108,8 +121,17 @@ class Database:
 class _Pool:
     """Threads with one connection each, and the queue in front of them."""
 
-    def __init__(self, url: URL, name: str, threads: int, limits: Mapping[str, int], rest: float = 0.0) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - the settings of one pool
+        self,
+        url: URL,
+        name: str,
+        threads: int,
+        limits: Mapping[str, int],
+        rest: float = 0.0,
+        refusal: Refusal = lambda: None,
+    ) -> None:
         self._name = name
+        self._refusal = refusal
         self._rest = rest
         # `until` is the end of the rest of each thread, a time of perf_counter().
         self._resting = threading.local()
@@ -166,17 +188,23 @@ class _Pool:
             self._resting.until = end + min(self._rest * (end - start), MAX_REST_SECONDS)
 
     def run_here(self, work: Callable[[Connection], T], isolation: str | None) -> T:
+        refused: Failure | None = None
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with self._engine.connect() as connection:
                     if isolation is not None:
                         connection.execution_options(isolation_level=isolation)
                     with connection.begin():
+                        refused = self._refusal()
+                        if refused is not None:
+                            connection.execute(_SET_READ_ONLY)
                         return work(connection)
             except PoolTimeoutError as error:
                 raise overloaded("database connections") from error
             except DBAPIError as error:
-                if (state := getattr(error.orig, "pgcode", None)) not in TRANSIENT:
+                if (state := getattr(error.orig, "pgcode", None)) == READ_ONLY and refused is not None:
+                    raise refused from error
+                if state not in TRANSIENT:
                     if (failure := self._failure(error, state)) is None:
                         raise
                     raise failure from error

@@ -75,16 +75,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         limiter: limits calls, streams and failed authentication; messages within a stream have limits of their own.
         verify_local_token: verifies a token that the service itself issued, an unknown one within the given context;
             returns None for any other token.
+        check_method: raises the Failure with which a method is refused at present, to callers that may call it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts that see every call
         self,
         authenticator: Authenticator,
         policy: Policy,
         catalogue: Catalogue,
         limiter: CallLimiter,
         verify_local_token: LocalTokenVerifier | None = None,
+        check_method: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._check_method = check_method
         self._authenticator = authenticator
         self._policy = policy
         self._catalogue = catalogue
@@ -151,6 +154,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             role = ",".join(sorted(caller.roles))
             raise Failure(FORBIDDEN, f"{method} is not for the role {role}", method=method, role=role)
         _CALLER.set(caller)
+        self._check_method(method)
         return caller
 
     @asynccontextmanager

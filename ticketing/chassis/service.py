@@ -64,13 +64,16 @@ def call_interceptor(  # noqa: PLR0913, PLR0917 - what an interceptor needs
     clock: Clock,
     tasks: Tasks,
     verify_local_token: LocalTokenVerifier | None = None,
+    check_method: Callable[[str], None] = lambda _: None,
 ) -> CallInterceptor:
     """Build the interceptor of a service from its settings, and start to refresh the keys of access tokens."""
     requirements = TokenRequirements(settings.issuer, settings.audience, settings.roles_claim)
     keys = KeySet(settings.jwks.read, clock)
     tasks.sweep("access_keys", keys, REFRESH_SECONDS)
     authenticator = Authenticator(keys, requirements, settings.peer_proof, clock)
-    return CallInterceptor(authenticator, policy, catalogue, CallLimiter(settings.limits), verify_local_token)
+    return CallInterceptor(
+        authenticator, policy, catalogue, CallLimiter(settings.limits), verify_local_token, check_method
+    )
 
 
 class Program(Protocol):

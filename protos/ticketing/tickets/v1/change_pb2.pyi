@@ -70,6 +70,10 @@ class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind
     """
     CHANGE_KIND_ERASURE_REQUESTED: _ChangeKind.ValueType  # 17
     """Erase recorded an erasure, which the record does not name. details: erasure_id, subject ("USER" or "ADDRESS")."""
+    CHANGE_KIND_DATABASE_RECOVERED: _ChangeKind.ValueType  # 18
+    """The command `recover` ended, after a restore of the database. details: recovery_id, mended and lost (the numbers of
+    findings).
+    """
 
 class ChangeKind(_ChangeKind, metaclass=_ChangeKindEnumTypeWrapper):
     """The kind of a change that a caller made or requested. A purchase is its own
@@ -119,6 +123,10 @@ UUID of the gate device, or the person or program that scans without one.
 """
 CHANGE_KIND_ERASURE_REQUESTED: ChangeKind.ValueType  # 17
 """Erase recorded an erasure, which the record does not name. details: erasure_id, subject ("USER" or "ADDRESS")."""
+CHANGE_KIND_DATABASE_RECOVERED: ChangeKind.ValueType  # 18
+"""The command `recover` ended, after a restore of the database. details: recovery_id, mended and lost (the numbers of
+findings).
+"""
 Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015
 
 @_typing.final

@@ -88,6 +88,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: the refund does not exist or is hidden from the caller. metadata: ticket_refund_id."""
     ERROR_REASON_FORMAT_NOT_CONFIGURED: _ErrorReason.ValueType  # 32
     """FAILED_PRECONDITION: the service has no valid keys of the wallet. metadata: format."""
+    ERROR_REASON_RECOVERING: _ErrorReason.ValueType  # 33
+    """UNAVAILABLE: the database was restored and is being recovered; nothing changes before, and reads go on. RetryInfo says when to try again."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason why a call failed. It stands in the google.rpc.ErrorInfo of the
@@ -163,4 +165,6 @@ ERROR_REASON_TICKET_REFUND_NOT_FOUND: ErrorReason.ValueType  # 31
 """NOT_FOUND: the refund does not exist or is hidden from the caller. metadata: ticket_refund_id."""
 ERROR_REASON_FORMAT_NOT_CONFIGURED: ErrorReason.ValueType  # 32
 """FAILED_PRECONDITION: the service has no valid keys of the wallet. metadata: format."""
+ERROR_REASON_RECOVERING: ErrorReason.ValueType  # 33
+"""UNAVAILABLE: the database was restored and is being recovered; nothing changes before, and reads go on. RetryInfo says when to try again."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
