@@ -33,7 +33,7 @@ from ticket_service.domain.recovery import (
 from ticket_service.domain.tokens import PublicKey
 from ticket_service.store import changes, event_cancellation, keys
 from ticket_service.store import recoveries as store
-from ticket_service.store.events import lock_event, update_event
+from ticket_service.store.events import lock_event, take_revision, update_event
 from ticket_service.store.restored import missing_tickets
 from ticket_service.use_cases import recovery_money as money
 from ticket_service.use_cases.issuing import Issuing
@@ -206,6 +206,11 @@ class Recoveries:
     def _restore_event(self, connection: Connection, known: KnownEvent) -> list[Finding]:
         event, now = lock_event(connection, known.event_id), self._clock()
         found = event_findings(event, known)
+        if event is not None and known.revision > event.revision:
+            # What the recovery changes gets revisions that the lost changes did not have: so a repetition can tell it
+            # from them.
+            event = replace(event, revision=known.revision)
+            take_revision(connection, event.event_id, event.revision)
         for finding in found:
             status = _RESTORED_STATUSES.get(finding.kind)
             if event is None or status is None:
