@@ -4,13 +4,13 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := ticketing ticket_service scan_service dev benchmarks packaging tests
+SOURCES := ticketing ticket_service scan_service dev benchmarks examples packaging tests
 .PHONY: help setup proto fmt check test test-fast coverage bench up token migrate demo gallery dist clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# Two stamps keep linters and other development tools out of `make demo`.
+# Stamps keep linters and other development tools out of `make demo`.
 PACKAGES := pyproject.toml constraints.txt packaging/client/pyproject.toml packaging/gate/pyproject.toml
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 $(VENV)/runtime: $(PACKAGES) packaging/hatch_build.py ticketing/chassis/version.py
@@ -19,14 +19,20 @@ $(VENV)/runtime: $(PACKAGES) packaging/hatch_build.py ticketing/chassis/version.
 	$(INSTALL) -e packaging/client -e packaging/gate -e '.[embedded]'
 	@touch $@
 
+# The callers of README.md: `make demo` does without them.
+$(VENV)/callers: $(VENV)/runtime
+	$(INSTALL) -e '.[calls]'
+	@touch $@
+
 $(VENV)/development: $(VENV)/runtime
 	$(INSTALL) -e '.[dev]'
 	@touch $@
 
 setup: $(VENV)/development ## make the virtual environment with everything for development
 
-proto: $(VENV)/development ## generate the stubs from protos/
+proto: $(VENV)/development ## generate the stubs and docs/api from protos/
 	$(BIN)/python -m dev.contract generate
+	$(BIN)/python -m dev.api_pages
 
 fmt: $(VENV)/development ## format code and contract
 	$(BIN)/ruff format $(SOURCES)
@@ -61,7 +67,7 @@ bench: $(VENV)/development ## measure, and write benchmarks/results.md
 	$(INSTALL) -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
-up: $(VENV)/runtime ## run both services in the foreground, with an embedded PostgreSQL
+up: $(VENV)/callers ## run both services in the foreground, with an embedded PostgreSQL
 	@exec $(BIN)/python -m dev.up
 
 token: $(VENV)/runtime ## print a development token: make -s token ROLE=organizer SUB=alice

@@ -22,6 +22,7 @@ from scan_service.replication.replica import WAIT_SECONDS as FOLLOW_SECONDS
 from scan_service.replication.replica import Replica
 from scan_service.replication.reports import PAUSE_SECONDS as REPORT_SECONDS
 from scan_service.replication.reports import Reports
+from scan_service.servicers.audit_trail import AuditTrailServicer
 from scan_service.servicers.devices import DevicesServicer
 from scan_service.servicers.recovery import RecoveryServicer
 from scan_service.servicers.revocations import RevocationsServicer
@@ -37,9 +38,12 @@ from scan_service.use_cases import admission, uploads
 from scan_service.use_cases.admission_watcher import AdmissionWatcher
 from scan_service.use_cases.annulments import Annulments
 from scan_service.use_cases.attendance import Attendances
+from scan_service.use_cases.audit_trail import AuditTrail
 from scan_service.use_cases.batch_locker import BatchLocker
 from scan_service.use_cases.devices import Devices
 from scan_service.use_cases.failed_code_limit import FailedCodeLimit
+from scan_service.use_cases.figures import INTERVAL_SECONDS as FIGURES_SECONDS
+from scan_service.use_cases.figures import FiguresExport
 from scan_service.use_cases.gates import Gates
 from scan_service.use_cases.holders import Holders
 from scan_service.use_cases.incidents import Incidents
@@ -48,6 +52,7 @@ from scan_service.use_cases.locked_events import LockedEvents
 from scan_service.use_cases.look_ups import LookUps
 from scan_service.use_cases.recovery import KnownState
 from scan_service.use_cases.revocations import Revocations
+from scan_service.use_cases.scan_counters import count_failures
 from scan_service.use_cases.scanners import Scanners
 from scan_service.use_cases.scans import Scans
 from scan_service.use_cases.validation import Validation
@@ -64,6 +69,7 @@ from ticketing.chassis.server import Server
 from ticketing.chassis.service import call_interceptor
 from ticketing.chassis.tasks import BackgroundTask, Tasks
 from ticketing.scans.v1.device_service_pb2_grpc import add_DeviceServiceServicer_to_server
+from ticketing.scans.v1.gate_change_service_pb2_grpc import add_GateChangeServiceServicer_to_server
 from ticketing.scans.v1.recovery_service_pb2_grpc import add_RecoveryServiceServicer_to_server
 from ticketing.scans.v1.revocation_service_pb2_grpc import add_RevocationServiceServicer_to_server
 from ticketing.scans.v1.scan_service_pb2_grpc import add_ScanServiceServicer_to_server
@@ -143,6 +149,7 @@ class App:
         devices = Devices(database, gate_database, credentials, self._clock, self._database_clock)
         presence = Presence(gates, self._clock, streams, pacer)
         self._start(self.tasks.new("presence", presence.poll, PRESENCE_SECONDS))
+        self._start(self.tasks.new("figures", FiguresExport(self._database("figures", 1)).sweep, FIGURES_SECONDS))
         server = Server(
             self._settings.service.listen,
             call_interceptor(self._settings.service, POLICY, CATALOGUE, self._clock, self.tasks, devices.caller),
@@ -151,6 +158,9 @@ class App:
                 "ticketing.scans.v1.RevocationService": partial(add_RevocationServiceServicer_to_server, revocations),
                 "ticketing.scans.v1.DeviceService": partial(
                     add_DeviceServiceServicer_to_server, DevicesServicer(devices)
+                ),
+                "ticketing.scans.v1.GateChangeService": partial(
+                    add_GateChangeServiceServicer_to_server, AuditTrailServicer(AuditTrail(database))
                 ),
                 "ticketing.scans.v1.RecoveryService": partial(
                     add_RecoveryServiceServicer_to_server,
@@ -196,10 +206,11 @@ class App:
         decide = partial(locker.transact, work=admission.decide_batch)
         locker = BatchLocker(uploading, keys, codes, self._database_clock, LockedEvents("uploads"), lock_first=True)
         record = partial(locker.transact, work=uploads.record_batch)
+        decide_scans = partial(failed_codes.process, decide=decide)
         waiting = self._settings.max_waiting_scans
         batchers: tuple[Batcher[Attempt, Scan], Batcher[Attempt, Scan]] = (
-            Batcher("scans", partial(failed_codes.process, decide=decide), max_batch=MAX_BATCH, max_waiting=waiting),
-            Batcher("uploads", record, max_batch=MAX_UPLOAD_BATCH, max_waiting=waiting),
+            Batcher("scans", count_failures("scans", decide_scans), max_batch=MAX_BATCH, max_waiting=waiting),
+            Batcher("uploads", count_failures("uploads", record), max_batch=MAX_UPLOAD_BATCH, max_waiting=waiting),
         )
         for connection, batcher in zip((live, uploading), batchers, strict=True):
             self._running.callback(connection.close)

@@ -35,6 +35,8 @@ from ticket_service.use_cases.erasures import Erasures
 from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.events import Events
 from ticket_service.use_cases.feed import Feed
+from ticket_service.use_cases.figures import INTERVAL_SECONDS as FIGURES_SECONDS
+from ticket_service.use_cases.figures import FiguresExport
 from ticket_service.use_cases.holds import Holds
 from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import LOOK_SECONDS, SigningKeys
@@ -143,6 +145,7 @@ class App:
             TicketRefunds(database, self._clock),
             RefundConfirmations(database, self._clock),
         )
+        self._always("figures", FiguresExport(self._database("figures", 1), self._clock), FIGURES_SECONDS)
         services = {
             **self._event_service(database, feed, scans, cancellations),
             **self._purchase_service(database, feed, messages, sale_settings, payments),
@@ -250,7 +253,9 @@ class App:
         sales = Sales(connection, sale_settings, self._clock, feed.wake, self._guard.check)
         self._opened.push_async_callback(sales.close)
         contacts, smtputf8 = Contacts(database, self._clock), self._settings.delivery.smtputf8
-        servicer = PurchaseServicer(sales, payments, Purchases(database), contacts, messages, smtputf8=smtputf8)
+        servicer = PurchaseServicer(
+            sales, payments, Purchases(database, self._clock), contacts, messages, smtputf8=smtputf8
+        )
         register = purchase_service_pb2_grpc.add_PurchaseServiceServicer_to_server
         return {"ticketing.tickets.v1.PurchaseService": partial(register, servicer)}
 

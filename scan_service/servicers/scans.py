@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from scan_service.convert.annulments import read_annulment
@@ -14,7 +15,7 @@ from scan_service.convert.holders import holder_response, read_holder_request
 from scan_service.convert.incidents import incidents_response, read_incidents_query
 from scan_service.convert.look_ups import look_up_response, read_look_up
 from scan_service.convert.scan_list import list_response, read_query
-from scan_service.convert.scans import scan_message, validation_message
+from scan_service.convert.scans import scan_message, scan_message_for, validation_message
 from scan_service.domain.changes import read_cursor
 from scan_service.gate_stream.stream import Streams
 from scan_service.use_cases.admission_watcher import AdmissionWatcher
@@ -23,6 +24,7 @@ from scan_service.use_cases.attendance import Attendances
 from scan_service.use_cases.holders import Holders
 from scan_service.use_cases.incidents import Incidents
 from scan_service.use_cases.look_ups import LookUps
+from scan_service.use_cases.scan_counters import SECONDS
 from scan_service.use_cases.scans import Scans
 from scan_service.use_cases.validation import Validation
 from ticketing.admission.codes import Codes
@@ -59,9 +61,13 @@ class ScansServicer(ScanServiceServicer):
 
     async def ScanTicket(self, request: pb.ScanTicketRequest, _context: Any) -> pb.ScanTicketResponse:  # noqa: N802 - the contract's name
         """Decide and record one scan."""
+        arrival = perf_counter()
         attempt = AttemptParser(current_caller(), self._codes).read_request(request)
-        batcher = self._use.batcher if attempt.offline is None else self._use.uploads
-        return pb.ScanTicketResponse(scan=scan_message(await batcher.submit(attempt)))
+        if attempt.offline is not None:
+            return pb.ScanTicketResponse(scan=scan_message(await self._use.uploads.submit(attempt)))
+        scan = await self._use.batcher.submit(attempt)
+        SECONDS.observe(perf_counter() - arrival)
+        return pb.ScanTicketResponse(scan=scan_message(scan))
 
     def StreamScans(self, request_iterator: AsyncIterator[Any], _context: Any) -> AsyncIterator[pb.StreamScansResponse]:  # noqa: N802 - the contract's name
         """Serve a gate's stream."""
@@ -75,18 +81,21 @@ class ScansServicer(ScanServiceServicer):
 
     async def AnnulScan(self, request: pb.AnnulScanRequest, _context: Any) -> pb.AnnulScanResponse:  # noqa: N802 - the contract's name
         """Annul a scan."""
-        annulment = read_annulment(current_caller(), request)
-        return pb.AnnulScanResponse(scan=scan_message(await self._use.annulments.annul(annulment)))
+        caller = current_caller()
+        scan = await self._use.annulments.annul(read_annulment(caller, request))
+        return pb.AnnulScanResponse(scan=scan_message_for(caller, scan))
 
     async def ListScans(self, request: pb.ListScansRequest, _context: Any) -> pb.ListScansResponse:  # noqa: N802 - the contract's name
         """List recorded scans."""
-        query = read_query(request, current_caller())
-        return list_response(request, query, await self._use.scans.list_scans(query))
+        caller = current_caller()
+        query = read_query(request, caller)
+        return list_response(request, caller, query, await self._use.scans.list_scans(query))
 
     async def ListIncidents(self, request: pb.ListIncidentsRequest, _context: Any) -> pb.ListIncidentsResponse:  # noqa: N802 - the contract's name
         """List incidents."""
-        query = read_incidents_query(request, current_caller())
-        return incidents_response(request, query, await self._use.incidents.list_incidents(query))
+        caller = current_caller()
+        query = read_incidents_query(request, caller)
+        return incidents_response(request, caller, query, await self._use.incidents.list_incidents(query))
 
     async def GetAttendance(self, request: pb.GetAttendanceRequest, _context: Any) -> pb.GetAttendanceResponse:  # noqa: N802 - the contract's name
         """Count the attendance of an event."""

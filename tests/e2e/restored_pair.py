@@ -22,7 +22,7 @@ from tests.environment.messages import at
 from tests.environment.waiting import until
 from tests.selling.shop import Shop, money, new_id
 from ticket_service.app import App as TicketsApp
-from ticket_service.commands.recover import Command
+from ticket_service.commands.recover import RecoverRun
 from ticket_service.settings import read_settings
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.settings import Environment
@@ -105,7 +105,7 @@ class RestoredPair:
         """Recover; return the exit status, and the kinds of what was found."""
         settings = read_settings(Environment(self.environment))
         self.lines = []
-        command = Command(self.tickets_url, settings, self.lines.append, system_clock)
+        command = RecoverRun(self.tickets_url, settings, self.lines.append, system_clock)
         status = await command.run(None, accepts=accepts, writes_json=False)
         return status, {one["kind"] for one in await self.findings()}
 

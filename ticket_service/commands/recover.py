@@ -35,6 +35,7 @@ from ticket_service.use_cases.reconciliation import Reconciliation
 from ticket_service.use_cases.recovery import Recoveries, Sources
 from ticket_service.use_cases.sales import SaleSettings
 from ticketing.chassis.clock import Clock, system_clock
+from ticketing.chassis.command_line import Command
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.settings import Environment
@@ -43,43 +44,29 @@ Write = Callable[[str], None]
 
 CLEAN: Final = 0
 NOT_CLEAN: Final = 1
-WRONG_ARGUMENTS: Final = 2
 # The audit finds these payments until somebody has refunded them; they are listed as lost.
 UNMATCHED: Final = "every payment of the provider matches a purchase here, or was refunded"
 # Threads of the command, and so connections.
 THREADS: Final = 3
 
 
-def run_recover(url: URL) -> int:
+def run_recover(url: URL, given: argparse.Namespace) -> int:
     """Recover the database; return the exit status."""
-    return run_recover_with(url, [])
-
-
-def run_recover_with(url: URL, words: Sequence[str]) -> int:
-    """Recover the database with arguments; return the exit status."""
-    parser = argparse.ArgumentParser("python -m ticket_service recover", description="Recover a restored database.")
-    parser.add_argument("--since", type=_time, help="the moment to which the database was restored, in ISO 8601")
-    parser.add_argument("--accept", action="store_true", help="accept what is lost, and allow changes again")
-    parser.add_argument("--json", action="store_true", help="print each finding as a line of JSON")
-    try:
-        options = parser.parse_args(list(words))
-    except SystemExit as wrong:
-        return WRONG_ARGUMENTS if wrong.code else CLEAN
     settings = read_settings(Environment(os.environ))
-    write = partial(print, file=sys.stderr) if options.json else print
+    write = partial(print, file=sys.stderr) if given.json else print
     with store.locked(url) as is_alone:
         if not is_alone:
             write("another recover of this database runs; wait for its end")
             return NOT_CLEAN
-        command = Command(url, settings, write, system_clock)
         try:
-            return asyncio.run(command.run(options.since, accepts=options.accept, writes_json=options.json))
+            run = RecoverRun(url, settings, write, system_clock)
+            return asyncio.run(run.run(given.since, accepts=given.accept, writes_json=given.json))
         except Failure as failure:
             write(f"not recovered, and changes stay refused: {failure.message}; run the command again")
             return NOT_CLEAN
 
 
-class Command:
+class RecoverRun:
     """One run of the command."""
 
     def __init__(self, url: URL, settings: Settings, write: Write, clock: Clock) -> None:
@@ -178,3 +165,14 @@ def _time(text: str) -> datetime:
     """Read a time; one without a zone is in UTC."""
     time = datetime.fromisoformat(text)
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--since", type=_time, help="the moment to which the database was restored, in ISO 8601")
+    parser.add_argument("--accept", action="store_true", help="accept what is lost, and allow changes again")
+    parser.add_argument("--json", action="store_true", help="print each finding as a line of JSON")
+
+
+COMMAND: Final = Command(
+    "recover", "recover a restored database; services change nothing meanwhile", run_recover, _add_arguments
+)

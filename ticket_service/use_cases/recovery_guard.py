@@ -27,7 +27,7 @@ LOOK_SECONDS: Final = 1.0
 VALID_SECONDS: Final = 6.0
 
 RECOVERING: Final = Gauge(
-    "tickets_recovering", "1 while the tickets database is recovered after a restore and refuses changes, else 0."
+    "ticketing_recovering", "1 while the tickets database is recovered after a restore and refuses changes, else 0."
 )
 
 

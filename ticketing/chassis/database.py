@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ticketing.chassis.backoff import backoff_seconds
-from ticketing.chassis.connections import CONNECT_SECONDS, OUTAGES, READ_ONLY, open_engine
+from ticketing.chassis.connections import CONNECT_SECONDS, OUTAGES, READ_ONLY, ConnectionInUse, open_engine
 from ticketing.chassis.failures import OVERLOADED, RETRY_SOON, Failure, dependency_unavailable, overloaded
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,20 @@ READ_MILLISECONDS: Final = {"statement_timeout": 5_000}
 # process use less than half a core, and one caller that reads page after page leaves the rest to others.
 READ_REST: Final = 4.0
 MAX_REST_SECONDS: Final = 1.0
+
+
+# The key of the list in `Connection.info` of what follows the commit.
+_AFTER_COMMIT: Final = "after_commit"
+
+
+def after_commit(connection: Connection, action: Callable[[], None]) -> None:
+    """Call `action`, which counts what a unit of work did, once its transaction has committed.
+
+    A rollback drops the action, so a unit of work that runs again counts once. A connection that no Database opened
+    drops it too.
+    """
+    if (actions := connection.info.get(_AFTER_COMMIT)) is not None:
+        actions.append(action)
 
 
 class RowsLocked(Failure):
@@ -160,14 +174,15 @@ class _Pool:
         if self._under_way >= self._max_under_way:
             raise overloaded("database work")
         self._count(1)
-        context, begin = contextvars.copy_context(), time.perf_counter()
-        submitted = self._threads.submit(lambda: context.run(self._run_in_thread, work, isolation, begin))
-        # A thread that waits for the server stays occupied after its caller has an answer.
+        context, begin, in_use = contextvars.copy_context(), time.perf_counter(), ConnectionInUse()
+        submitted = self._threads.submit(lambda: context.run(self._run_in_thread, work, isolation, begin, in_use))
         submitted.add_done_callback(lambda _: self._count(-1))
         try:
             async with asyncio.timeout(MAX_SECONDS):
                 return await asyncio.wrap_future(submitted)
         except TimeoutError as error:
+            # Otherwise the thread would wait for as long as the server hangs.
+            in_use.interrupt()
             OUTAGES.write(f"no answer within {MAX_SECONDS:g} s")
             raise dependency_unavailable("database") from error
 
@@ -176,35 +191,38 @@ class _Pool:
             self._under_way += more
         self._gauge.inc(more)
 
-    def _run_in_thread(self, work: Callable[[Connection], T], isolation: str | None, begin: float) -> T:
+    def _run_in_thread(
+        self, work: Callable[[Connection], T], isolation: str | None, begin: float, in_use: ConnectionInUse
+    ) -> T:
         if (rest := getattr(self._resting, "until", 0.0) - time.perf_counter()) > 0:
             time.sleep(rest)
         start = time.perf_counter()
         self._wait.observe(start - begin)
+        in_use.begin()
         try:
             return self.run_here(work, isolation)
         finally:
+            in_use.end()
             end = time.perf_counter()
             self._resting.until = end + min(self._rest * (end - start), MAX_REST_SECONDS)
 
     def run_here(self, work: Callable[[Connection], T], isolation: str | None) -> T:
-        refused: Failure | None = None
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with self._engine.connect() as connection:
                     if isolation is not None:
                         connection.execution_options(isolation_level=isolation)
+                    connection.info[_AFTER_COMMIT] = actions = list[Callable[[], None]]()
                     with connection.begin():
-                        refused = self._refusal()
-                        if refused is not None:
-                            connection.execute(_SET_READ_ONLY)
-                        return work(connection)
+                        self._forbid_changes(connection)
+                        result = work(connection)
+                    for action in actions:
+                        action()
+                    return result
             except PoolTimeoutError as error:
                 raise overloaded("database connections") from error
             except DBAPIError as error:
-                if (state := getattr(error.orig, "pgcode", None)) == READ_ONLY and refused is not None:
-                    raise refused from error
-                if state not in TRANSIENT:
+                if (state := getattr(error.orig, "pgcode", None)) not in TRANSIENT:
                     if (failure := self._failure(error, state)) is None:
                         raise
                     raise failure from error
@@ -212,6 +230,10 @@ class _Pool:
                     raise overloaded("changes to the same rows") from error
             time.sleep(backoff_seconds(attempt, first=BACKOFF_SECONDS, max_seconds=1))
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _forbid_changes(self, connection: Connection) -> None:
+        if self._refusal() is not None:
+            connection.execute(_SET_READ_ONLY)
 
     def _failure(self, error: DBAPIError, state: str | None) -> Failure | None:
         """Return the Failure of an error of PostgreSQL; None where the statement is wrong."""
@@ -221,6 +243,8 @@ class _Pool:
                 "a statement reached a limit", extra={"pool": self._name, "state": state, "statement": statement}
             )
             return RowsLocked() if state == LOCKED else overloaded("work for the database in one call", RETRY_TOO_LONG)
+        if state == READ_ONLY and (refused := self._refusal()) is not None:
+            return refused
         if isinstance(error, OperationalError) or error.connection_invalidated:
             OUTAGES.write(error.orig)
             return dependency_unavailable("database")

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final, Self
 
@@ -40,8 +41,13 @@ CALLS = Counter("grpc_server_calls_total", "Calls that ended, by their status.",
 SECONDS = Histogram(
     "grpc_server_seconds", "Time from the arrival of a call to its answer or the end of its stream.", ["method"]
 )
+FAILED = Counter(
+    "grpc_server_failures_total",
+    "Calls that ended with an error, by its reason as on the wire; `INTERNAL`: an unexpected exception.",
+    ["method", "reason"],
+)
 # The caches need no bound: only methods that exist reach them.
-_counter, _timer = cache(CALLS.labels), cache(SECONDS.labels)
+_counter, _timer, _failure = cache(CALLS.labels), cache(SECONDS.labels), cache(FAILED.labels)
 
 # This value replaces a message whose bytes do not decode: invalid UTF-8, truncated, garbage.
 MALFORMED: Final = object()
@@ -59,7 +65,7 @@ _CALLER: ContextVar[Caller] = ContextVar("caller")
 
 
 def current_caller() -> Caller:
-    """Return the authenticated caller of the RPC that this task serves.
+    """Return the authenticated caller of the RPC that this task serves, with the roles that the RPC admits.
 
     Raises:
         LookupError: the task serves no RPC, or the RPC is public.
@@ -93,6 +99,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._catalogue = catalogue
         self._limiter = limiter
         self._verify_local_token = verify_local_token
+        # A rate needs a sample before the first error.
+        for method in policy:
+            _failure(method, "INTERNAL")
 
     async def intercept_service(
         self,
@@ -153,7 +162,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if roles is None or not caller.is_any(*roles):
             role = ",".join(sorted(caller.roles))
             raise Failure(FORBIDDEN, f"{method} is not for the role {role}", method=method, role=role)
-        _CALLER.set(caller)
+        # A role counts only where the method names it: a caller with two roles must not reach the objects of the one by
+        # the methods of the other.
+        _CALLER.set(caller if caller.roles <= roles else replace(caller, roles=caller.roles & roles))
         self._check_method(method)
         return caller
 
@@ -231,13 +242,15 @@ class _CallCompletion:
         else:
             error_id = str(new_id())
             log.error("unexpected exception", exc_info=error, extra={"error_id": error_id, "method": self._method})
-            self._record("INTERNAL")
+            self._record("INTERNAL", reason="INTERNAL")
             await self._context.abort_with_status(internal_status(error_id))
 
     def _record(self, code: str, reason: str = "") -> None:
         seconds = time.perf_counter() - self._begin
         _counter(self._method, code).inc()
         _timer(self._method).observe(seconds)
+        if reason:
+            _failure(self._method, reason).inc()
         is_routine = code == "OK" or (not self.is_identified and reason in {UNAUTHENTICATED, OVERLOADED})
         level = logging.DEBUG if is_routine else logging.WARNING if reason == OVERLOADED else logging.INFO
         if log.isEnabledFor(level):

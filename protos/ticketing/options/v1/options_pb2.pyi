@@ -44,6 +44,13 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     client certificate. An RPC with this role alone is internal: no client may
     call it, and it may change whenever both services change together.
     """
+    ROLE_OPERATOR: _Role.ValueType  # 7
+    """A person or a program that runs the installation. An operator works on the
+    events of all organizers, and no answer to an operator contains anything
+    that admits a person, pays, or acts for a device: no code, token, picture,
+    pass or client secret. A role counts only in the calls that name it: a
+    caller who is an operator and a user transfers their own tickets alone.
+    """
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """A role that a caller's credential proves. An access token (JWT) proves the
@@ -66,6 +73,13 @@ ROLE_PEER: Role.ValueType  # 6
 """The other of the two services, proven by the shared secret or by its
 client certificate. An RPC with this role alone is internal: no client may
 call it, and it may change whenever both services change together.
+"""
+ROLE_OPERATOR: Role.ValueType  # 7
+"""A person or a program that runs the installation. An operator works on the
+events of all organizers, and no answer to an operator contains anything
+that admits a person, pays, or acts for a device: no code, token, picture,
+pass or client secret. A role counts only in the calls that name it: a
+caller who is an operator and a user transfers their own tickets alone.
 """
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
@@ -258,9 +272,39 @@ class Bounds(_message.Message):
 
 Global___Bounds: _TypeAlias = Bounds  # noqa: Y015
 
+@_typing.final
+class Errors(_message.Message):
+    """The reasons for which a method fails, besides those of every call:
+    INVALID_ARGUMENT, UNAUTHENTICATED, FORBIDDEN, OVERLOADED and
+    DEPENDENCY_UNAVAILABLE.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The values of the service's ErrorReason, without their prefix."""
+
+    def __init__(
+        self,
+        *,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reasons", b"reasons"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Errors: _TypeAlias = Errors  # noqa: Y015
+
 ACCESS_FIELD_NUMBER: _builtins.int
+ERRORS_FIELD_NUMBER: _builtins.int
 BOUNDS_FIELD_NUMBER: _builtins.int
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Access]
 """The callers that the method admits."""
+errors: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Errors]
+"""The reasons for which the method fails."""
 bounds: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___Bounds]
 """The bounds of the field."""
