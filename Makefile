@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := ticketing ticket_service scan_service dev benchmarks examples packaging tests
-.PHONY: help setup proto fmt check test test-fast coverage bench up token migrate demo gallery dist clean
+.PHONY: help setup proto fmt check test test-fast coverage bench up token migrate demo gallery boards dist clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ migrate: $(VENV)/runtime ## bring both databases to the newest schema
 
 gallery: $(VENV)/development ## draw docs/pictures: tickets, mails and wallet passes of ten events in ten scripts
 	$(BIN)/python -m dev.gallery
+
+boards: $(VENV)/development ## draw the boards of deploy/grafana with data of running services, for four minutes
+	$(BIN)/python -m dev.boards
 
 demo: $(VENV)/runtime ## sell, scan and refund tickets, and print each step
 	@$(BIN)/python -m dev.demo

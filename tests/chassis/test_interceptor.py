@@ -262,6 +262,18 @@ async def test_a_refusal_carries_its_reason(client: Client) -> None:
     assert (error.code(), reason_of(error)) == (grpc.StatusCode.FAILED_PRECONDITION, "SOLD_OUT")
 
 
+async def test_failed_calls_are_counted_by_their_reason(client: Client) -> None:
+    def counts() -> list[float]:
+        labels = [{"method": f"/{SERVICE}/Say", "reason": reason} for reason in ("SOLD_OUT", "INTERNAL")]
+        return [REGISTRY.get_sample_value("grpc_server_failures_total", one) or 0.0 for one in labels]
+
+    before = counts()
+    await client.fails("refuse")
+    await client.fails("break")
+    await client.call("hello")
+    assert counts() == [count + 1 for count in before]
+
+
 async def test_an_unexpected_exception_reveals_only_a_log_id(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     error = await client.fails("break")
     assert error.code() is grpc.StatusCode.INTERNAL
