@@ -30,9 +30,10 @@ $(VENV)/development: $(VENV)/runtime
 
 setup: $(VENV)/development ## make the virtual environment with everything for development
 
-proto: $(VENV)/development ## generate the stubs and docs/api from protos/
+proto: $(VENV)/development ## generate the stubs, docs/api and the code in docs/guide.md
 	$(BIN)/python -m dev.contract generate
 	$(BIN)/python -m dev.api_pages
+	$(BIN)/python -m dev.code_blocks
 
 fmt: $(VENV)/development ## format code and contract
 	$(BIN)/ruff format $(SOURCES)
