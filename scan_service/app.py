@@ -216,8 +216,20 @@ class App:
         decide_scans = partial(failed_codes.process, decide=decide)
         waiting = self._settings.max_waiting_scans
         batchers: tuple[Batcher[Attempt, Scan], Batcher[Attempt, Scan]] = (
-            Batcher("scans", count_failures("scans", decide_scans), max_batch=MAX_BATCH, max_waiting=waiting),
-            Batcher("uploads", count_failures("uploads", record), max_batch=MAX_UPLOAD_BATCH, max_waiting=waiting),
+            Batcher(
+                "scans",
+                count_failures("scans", decide_scans),
+                max_batch=MAX_BATCH,
+                max_waiting=waiting,
+                describe=_ids,
+            ),
+            Batcher(
+                "uploads",
+                count_failures("uploads", record),
+                max_batch=MAX_UPLOAD_BATCH,
+                max_waiting=waiting,
+                describe=_ids,
+            ),
         )
         for connection, batcher in zip((live, uploading), batchers, strict=True):
             self._running.callback(connection.close)
@@ -251,3 +263,7 @@ class App:
     def _start(self, task: BackgroundTask) -> None:
         task.start()
         self._running.push_async_callback(task.stop)
+
+
+def _ids(attempt: Attempt) -> dict[str, str]:
+    return {"event_id": str(attempt.gate.event_id), "scan_id": str(attempt.scan_id)}

@@ -88,6 +88,7 @@ class Sales:
             max_waiting=MAX_WAITING,
             weigh=_tickets,
             gather_seconds=GATHER_SECONDS,
+            describe=lambda order: {"event_id": str(order.event_id)},
         )
 
     async def buy(self, order: Order) -> SaleOutcome:

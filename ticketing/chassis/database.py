@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.connections import CONNECT_SECONDS, OUTAGES, ConnectionInUse, open_engine
 from ticketing.chassis.failures import OVERLOADED, RETRY_SOON, Failure, dependency_unavailable, overloaded
+from ticketing.chassis.waits import waiting_for
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -151,16 +152,22 @@ class _Pool:
     async def run(self, work: Callable[[Connection], T], isolation: str | None) -> T:
         if self._under_way >= self._max_under_way:
             raise overloaded("database work")
-        self._count(1)
-        context, begin, in_use = contextvars.copy_context(), time.perf_counter(), ConnectionInUse()
-        submitted = self._threads.submit(lambda: context.run(self._run_in_thread, work, isolation, begin, in_use))
-        submitted.add_done_callback(lambda _: self._count(-1))
+        in_use = ConnectionInUse()
         try:
-            async with asyncio.timeout(MAX_SECONDS):
-                return await asyncio.wrap_future(submitted)
+            # The name of the function tells the transactions of a pool apart.
+            with waiting_for(f"database ({self._name})", **{"code.function.name": getattr(work, "__qualname__", "")}):
+                self._count(1)
+                context, begin = contextvars.copy_context(), time.perf_counter()
+                submitted = self._threads.submit(
+                    lambda: context.run(self._run_in_thread, work, isolation, begin, in_use)
+                )
+                submitted.add_done_callback(lambda _: self._count(-1))
+                async with asyncio.timeout(MAX_SECONDS):
+                    return await asyncio.wrap_future(submitted)
         except TimeoutError as error:
-            # Otherwise the thread would wait for as long as the server hangs.
-            in_use.interrupt()
+            # Otherwise the thread would wait for as long as the server hangs, and the next one on its idle connections.
+            if in_use.interrupt():
+                self._engine.dispose()
             OUTAGES.write(f"no answer within {MAX_SECONDS:g} s")
             raise dependency_unavailable("database") from error
 

@@ -1,13 +1,16 @@
 """The settings that every service has, read from the environment."""
 
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy.engine import URL
 
+from ticketing.chassis.addresses import Network
 from ticketing.chassis.authentication import PeerProof
 from ticketing.chassis.connections import database_url
+from ticketing.chassis.interceptor import SLOW_SECONDS
 from ticketing.chassis.jwks import JwksFile, JwksUrl, parse_key_set
 from ticketing.chassis.limits import Limits
 from ticketing.chassis.peer_client import PeerClient
@@ -16,6 +19,7 @@ from ticketing.chassis.server import ListenSettings
 from ticketing.chassis.settings import Environment
 from ticketing.chassis.tls import Tls, is_loopback
 from ticketing.chassis.tls_settings import read_tls
+from ticketing.chassis.tracing import read_tracing
 from ticketing.chassis.workers.link import has_supervisor
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -50,7 +54,12 @@ class ServiceSettings:
     # True permits connections without TLS beyond this machine.
     allow_plaintext: bool
     limits: Limits
+    # Proxies whose `x-forwarded-for` names the caller.
+    trusted_proxies: tuple[Network, ...]
     log_level: str
+    # The duration in seconds from which on the log has a line about a unary call.
+    slow_call_seconds: float
+    is_traced: bool
 
     def peer(self, address: str) -> PeerClient:
         """Build the client of the other service."""
@@ -94,7 +103,10 @@ def read_service_settings(environment: Environment, prefix: str, port: int, metr
         peer_proof=_read_peer_proof(environment, tls),
         allow_plaintext=allow_plaintext,
         limits=_read_limits(environment),
+        trusted_proxies=_read_networks(environment, "TICKETING_TRUSTED_PROXIES"),
         log_level=environment.choice("TICKETING_LOG_LEVEL", "INFO", LOG_LEVELS),
+        slow_call_seconds=environment.seconds("TICKETING_SLOW_CALL_SECONDS", SLOW_SECONDS, minimum=0.001, maximum=3600),
+        is_traced=read_tracing(environment),
     )
 
 
@@ -125,6 +137,17 @@ def _read_limits(environment: Environment) -> Limits:
             "TICKETING_MAX_DEVICE_STREAMS", default.device_streams, minimum=2, maximum=100_000
         ),
     )
+
+
+def _read_networks(environment: Environment, name: str) -> tuple[Network, ...]:
+    """Read addresses and networks, separated by commas."""
+    networks = []
+    for text in filter(None, map(str.strip, (environment.optional(name) or "").split(","))):
+        try:
+            networks.append(ip_network(text))
+        except ValueError:
+            environment.fault(name, f"has {text!r}, which is no address and no network such as 10.0.0.0/24")
+    return tuple(networks)
 
 
 def _read_jwks(environment: Environment) -> JwksFile | JwksUrl:
