@@ -95,6 +95,10 @@ FEED_THREADS: Final = 2
 WATCH_THREADS: Final = 2
 
 
+# The pause between two looks for guessed codes, beside those after a guess.
+GUESS_SECONDS: Final = 5.0
+
+
 class App:
     """The scan service; `url` is that of its migrated database."""
 
@@ -124,7 +128,10 @@ class App:
         codes = Codes(self._settings.code_secret)
         tickets = self._ticket_service()
         self._follow(keys, tickets)
-        failed_codes = FailedCodeLimit(self._settings.max_failed_codes, gate_database, self._database_clock)
+        failed_codes = FailedCodeLimit(self._settings.max_failed_codes, database, self._database_clock)
+        guesses = self.tasks.new("code_guesses", failed_codes.record, GUESS_SECONDS)
+        failed_codes.report_guess = guesses.wake
+        self._start(guesses)
         batcher, uploads = self._batchers(keys, codes, failed_codes)
         annulments = Annulments(database, codes, self._database_clock)
         gates = Gates(gate_database, self._database_clock)
