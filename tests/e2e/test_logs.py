@@ -60,7 +60,7 @@ def test_every_failed_call_is_told_apart_and_no_line_is_personal(
     check_waits(written)
     # The relay has no port, and other libraries are quiet.
     assert sorted(one.get("port") is None for one in written if one["message"] == "serving") == [False, False, True]
-    assert {one["logger"].partition(".")[0] for one in written} == {"ticketing", "ticket_service", "scan_service"}
+    assert {one["logger"].partition(".")[0] for one in written} <= {"ticketing", "ticket_service", "scan_service"}
     check_nothing_personal(log, pair, list(purchase.tickets))
 
 
