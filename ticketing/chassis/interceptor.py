@@ -97,6 +97,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         verify_local_token: verifies a token that the service itself issued, an unknown one within the given context;
             returns None for any other token.
         slow_seconds: the duration from which on the log has a line about a unary call.
+        check_method: raises the Failure with which a method is refused at present, to callers that may call it.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what an interceptor needs
@@ -107,7 +108,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         limiter: CallLimiter,
         verify_local_token: LocalTokenVerifier | None = None,
         slow_seconds: float = SLOW_SECONDS,
+        check_method: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._check_method = check_method
         self._authenticator = authenticator
         self._policy = policy
         self._catalogue = catalogue
@@ -184,6 +187,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             # A role counts only where the method names it: a caller with two roles must not reach the objects of the one by
             # the methods of the other.
             _CALLER.set(replace(caller, roles=caller.roles & roles))
+        self._check_method(method)
         return caller
 
     @asynccontextmanager

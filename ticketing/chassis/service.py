@@ -73,6 +73,7 @@ def call_interceptor(  # noqa: PLR0913, PLR0917 - what an interceptor needs
     clock: Clock,
     tasks: Tasks,
     verify_local_token: LocalTokenVerifier | None = None,
+    check_method: Callable[[str], None] = lambda _: None,
 ) -> CallInterceptor:
     """Build the interceptor of a service from its settings, and start to refresh the keys of access tokens."""
     requirements = TokenRequirements(settings.issuer, settings.audience, settings.roles_claim)
@@ -80,7 +81,7 @@ def call_interceptor(  # noqa: PLR0913, PLR0917 - what an interceptor needs
     tasks.sweep("access_keys", keys, REFRESH_SECONDS)
     authenticator = Authenticator(keys, requirements, settings.peer_proof, clock)
     limiter, slow_seconds = CallLimiter(settings.limits, settings.trusted_proxies), settings.slow_call_seconds
-    return CallInterceptor(authenticator, policy, catalogue, limiter, verify_local_token, slow_seconds)
+    return CallInterceptor(authenticator, policy, catalogue, limiter, verify_local_token, slow_seconds, check_method)
 
 
 class Program(Protocol):
