@@ -14,6 +14,8 @@ SELECT create_reference_table('disputes');
 SELECT create_reference_table('unmatched_payments');
 SELECT create_reference_table('reconciliation_progress');
 SELECT create_reference_table('reconciliation_queue');
+SELECT create_reference_table('recoveries');
+SELECT create_reference_table('recovery_findings');
 
 -- All rows of an event are on one node. A table precedes those that refer to it.
 SELECT create_distributed_table('events', 'event_id', colocate_with => 'none');

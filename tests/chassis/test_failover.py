@@ -1,6 +1,7 @@
 """Connections of a service while a primary and its replica change places."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import closing
 
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.slow
 
 __all__ = ["pair"]
 
+THREADS = 3
+
 
 @pytest.fixture
 def url(pair: Pair) -> URL:
@@ -38,6 +41,13 @@ async def database(url: URL) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
+async def pool(url: URL) -> AsyncIterator[Database]:
+    database = Database(url, "tests", threads=THREADS)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
 async def connection(url: URL) -> AsyncIterator[LoopConnection]:
     with closing(LoopConnection(url, "tests", {"insert": "AS INSERT INTO rows VALUES (1)"})) as connection:
         yield connection
@@ -48,6 +58,12 @@ def read_only(pair: Pair) -> Iterator[None]:
     yield
     execute(pair.primary.url(), "ALTER SYSTEM RESET default_transaction_read_only")
     execute(pair.primary.url(), "SELECT pg_reload_conf()")
+
+
+async def use_all_threads(pool: Database) -> None:
+    """Run work in every thread of a pool at the same time."""
+    all_threads = threading.Barrier(THREADS)
+    await asyncio.gather(*(pool.run(lambda _: all_threads.wait(10)) for _ in range(THREADS)))
 
 
 def insert(connection: Connection) -> None:
@@ -108,15 +124,22 @@ async def test_a_service_follows_the_primary_to_another_host(
 
 # The last test: the primary that hung has other changes than the new one, and does not come back.
 async def test_a_service_leaves_a_primary_that_hangs(
-    pair: Pair, database: Database, connection: LoopConnection, monkeypatch: pytest.MonkeyPatch
+    pair: Pair, pool: Database, connection: LoopConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database_module, "MAX_SECONDS", 1.0)
     monkeypatch.setattr(loop_connection_module, "ROUND_TRIP_SECONDS", 1.0)
-    assert await writes(database, connection)
+    # The pool has an idle connection for each of its threads.
+    await use_all_threads(pool)
+    assert await writes(pool, connection)
     with stopped(pair.primary.url()):
         # Its kernel accepts connections and acknowledges every packet, so no timeout of TCP ends a wait.
-        assert not await writes(database, connection)
+        # Work of stopped tasks occupies two threads, and a caller that waits the third.
+        for task in [asyncio.create_task(pool.run(insert)) for _ in range(THREADS - 1)]:
+            await asyncio.sleep(0)
+            task.cancel()
+        assert not await writes(pool, connection)
         pair.take_over()
-        # The only thread of the pool has left the connection on which it waited.
+        # All threads have left the connections on which they waited, and wait on no other one of that server.
         monkeypatch.undo()
-        await until(lambda: writes(database, connection))
+        await until(lambda: is_available(use_all_threads(pool)))
+        await until(lambda: writes(pool, connection))

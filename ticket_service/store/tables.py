@@ -233,6 +233,8 @@ cancellations = sa.Table(
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("check_in_annulled", sa.Boolean, nullable=False, server_default=sa.false()),
+    # NULL: a process of an older version recorded the cancellation.
+    sa.Column("refund_basis", sa.Text),
     sa.CheckConstraint("status IN ('PENDING', 'REFUNDING', 'DONE', 'REJECTED', 'REFUND_FAILED')", "status"),
     sa.CheckConstraint("(status IN ('DONE', 'REJECTED')) = (complete_time IS NOT NULL)", "complete_time"),
     sa.CheckConstraint("refund_percent BETWEEN 0 AND 100", "refund_percent"),
@@ -653,6 +655,33 @@ signing_keys = sa.Table(
     sa.Column("activate_time", TIME, nullable=False),
     sa.Column("retire_time", TIME),
     sa.CheckConstraint("key_id >= 1", "key_id"),
+)
+
+# The recoveries of this database after a restore. While one has not ended, services change nothing.
+recoveries = sa.Table(
+    "recoveries",
+    metadata,
+    sa.Column("recovery_id", UUID, primary_key=True),
+    # OPERATOR, or LOST_COMMITS where the feed found that the database lacks changes.
+    sa.Column("cause", sa.Text, nullable=False),
+    # The moment to which the database was restored, as the operator says; NULL: unknown.
+    sa.Column("since", TIME),
+    sa.Column("begin_time", TIME, nullable=False),
+    sa.Column("end_time", TIME),
+    sa.Index("recoveries_open_uq", sa.text("(1)"), unique=True, postgresql_where=sa.text("end_time IS NULL")),
+)
+
+# The differences that a recovery mended, and what is lost; see `domain.recovery.FindingKind`.
+recovery_findings = sa.Table(
+    "recovery_findings",
+    metadata,
+    sa.Column("recovery_id", UUID, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    # The id of the event, ticket, purchase, payment or key.
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("event_id", UUID),
+    sa.Column("details", JSONB, nullable=False),
+    sa.Column("create_time", TIME, nullable=False),
 )
 
 # One row. The epoch changes when the database is restored from a backup, which invalidates old cursors.
