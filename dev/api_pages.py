@@ -295,7 +295,7 @@ def write(folder: Path, examples: Mapping[str, str]) -> None:
 
 
 def main() -> int:
-    """Write the pages."""
+    """Write docs/api."""
     Parser(prog="python -m dev.api_pages", description="Write docs/api from the contract.").parse_args()
     write(PAGES, documented_requests())
     return 0

@@ -20,8 +20,8 @@ def refreshed(text: str) -> str:
 
 
 def main() -> int:
-    """Refresh the pages."""
-    Parser(prog="python -m dev.code_blocks", description="Copy the code that pages show into them.").parse_args()
+    """Write the examples into all pages."""
+    Parser(prog="python -m dev.code_blocks", description="Write the examples into their pages.").parse_args()
     for page in PAGES:
         page.write_text(refreshed(page.read_text()))
     return 0

@@ -17,9 +17,11 @@ from ticketing.chassis import probe
 from ticketing.gate import command as gate
 
 PROGRAMS: dict[str, Callable[[], int]] = {
-    **{f"dev.{one.__name__.rpartition('.')[2]}": one.main for one in (boards, command, contract, demo, gallery)},
+    **{
+        f"dev.{one.__name__.rpartition('.')[2]}": one.main
+        for one in (api_pages, boards, code_blocks, command, contract, demo, gallery)
+    },
     **{f"dev.{one.__name__.rpartition('.')[2]}": one.main for one in (mail_pictures, migrate, token, up)},
-    **{f"dev.{one.__name__.rpartition('.')[2]}": one.main for one in (api_pages, code_blocks)},
     "ticket_service": ticket_service.run,
     "scan_service": scan_service.run,
     "ticketing.gate": gate.main,
@@ -87,7 +89,7 @@ def test_every_program_of_the_developer_is_listed_here() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "fault"),
-    [(["organizer", ""], "argument SUB: is empty"), (["boss", "alice"], "argument ROLE: 'boss' is none of ")],
+    [(["organizer", ""], "argument SUB: is empty"), (["boss", "alice"], "argument ROLE: 'boss' is none of operator")],
 )
 def test_a_token_needs_a_role_and_a_subject(
     arguments: list[str], fault: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
