@@ -7,6 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from scan_service.convert.scans import scan_message
 from scan_service.domain.gates import GateOpening
+from scan_service.domain.recoveries import Resend
 from ticketing.admission.scans import Scan
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.statuses import REASON_PREFIX
@@ -59,6 +60,13 @@ def rejection(scan_id: str, failure: Failure) -> pb.Rejection:
 def rejected_message(scan_id: str, failure: Failure) -> pb.StreamScansResponse:
     """Build the answer to a rejected message."""
     return pb.StreamScansResponse(rejected=rejection(scan_id, failure))
+
+
+def resend_message(resend: Resend) -> pb.StreamScansResponse:
+    """Build the request to send scans again."""
+    return pb.StreamScansResponse(
+        resend=pb.Resend(recovery_id=str(resend.recovery_id), since_time=timestamp(resend.since_time))
+    )
 
 
 def reconnect_message(within: timedelta) -> pb.StreamScansResponse:

@@ -54,11 +54,12 @@ def write_round_trip(
     statements, arguments = admission.WRITE, admission.write_arguments(now, new, changed, offline=True)
     if not replaced:
         return statements, arguments
-    rows = json.dumps([_scan_row(scan) for scan in replaced])
+    rows = json.dumps([scan_row(scan) for scan in replaced])
     return f"{statements}; EXECUTE replace(%s)", (*arguments, rows)
 
 
-def _scan_row(scan: Scan) -> dict[str, object]:
+def scan_row(scan: Scan) -> dict[str, object]:
+    """Return a scan as a row of `scans` in the form of to_jsonb."""
     previous = scan.previous
     row = {
         "event_id": scan.gate_event_id,
