@@ -23,6 +23,7 @@ from scan_service.replication.replica import Replica
 from scan_service.replication.reports import PAUSE_SECONDS as REPORT_SECONDS
 from scan_service.replication.reports import Reports
 from scan_service.servicers.devices import DevicesServicer
+from scan_service.servicers.recovery import RecoveryServicer
 from scan_service.servicers.revocations import RevocationsServicer
 from scan_service.servicers.scanners import ScannersServicer
 from scan_service.servicers.scans import ScansServicer, UseCases
@@ -49,6 +50,7 @@ from scan_service.use_cases.lost_commits import INTERVAL_SECONDS as LOST_COMMITS
 from scan_service.use_cases.lost_commits import LostCommits
 from scan_service.use_cases.recoveries import STEP_SECONDS as RECOVERY_SECONDS
 from scan_service.use_cases.recoveries import Recoveries
+from scan_service.use_cases.recovery import KnownState
 from scan_service.use_cases.revocations import Revocations
 from scan_service.use_cases.scanners import Scanners
 from scan_service.use_cases.scans import Scans
@@ -66,6 +68,7 @@ from ticketing.chassis.server import Server
 from ticketing.chassis.service import call_interceptor
 from ticketing.chassis.tasks import BackgroundTask, Tasks
 from ticketing.scans.v1.device_service_pb2_grpc import add_DeviceServiceServicer_to_server
+from ticketing.scans.v1.recovery_service_pb2_grpc import add_RecoveryServiceServicer_to_server
 from ticketing.scans.v1.revocation_service_pb2_grpc import add_RevocationServiceServicer_to_server
 from ticketing.scans.v1.scan_service_pb2_grpc import add_ScanServiceServicer_to_server
 from ticketing.scans.v1.scanner_service_pb2_grpc import add_ScannerServiceServicer_to_server
@@ -154,6 +157,11 @@ class App:
                 "ticketing.scans.v1.RevocationService": partial(add_RevocationServiceServicer_to_server, revocations),
                 "ticketing.scans.v1.DeviceService": partial(
                     add_DeviceServiceServicer_to_server, DevicesServicer(devices)
+                ),
+                "ticketing.scans.v1.RecoveryService": partial(
+                    add_RecoveryServiceServicer_to_server,
+                    # Pages of a whole database delay no gate.
+                    RecoveryServicer(KnownState(self._database("recovery", 1, {}))),
                 ),
                 "ticketing.scans.v1.ScannerService": partial(add_ScannerServiceServicer_to_server, self._scanners()),
             },

@@ -8,7 +8,13 @@ from google.protobuf.message import Message
 
 from tests.contract.matrix_world import OWN, World
 from tests.selling.shop import event, money, new_id
-from ticketing.scans.v1 import device_service_pb2, revocation_service_pb2, scan_service_pb2, scanner_service_pb2
+from ticketing.scans.v1 import (
+    device_service_pb2,
+    recovery_service_pb2,
+    revocation_service_pb2,
+    scan_service_pb2,
+    scanner_service_pb2,
+)
 from ticketing.tickets.v1 import (
     change_service_pb2,
     erasure_service_pb2,
@@ -193,6 +199,7 @@ REQUESTS: dict[str, Ask] = {
     "TicketFeedService/GetSigningKeys": lambda w, s: now(ticket_feed_service_pb2.GetSigningKeysRequest()),
     "TicketFeedService/ReportCheckIns": lambda w, s: now(ticket_feed_service_pb2.ReportCheckInsRequest()),
     "TicketFeedService/ReportIncidents": lambda w, s: now(ticket_feed_service_pb2.ReportIncidentsRequest()),
+    "TicketFeedService/ListCheckIns": lambda w, s: now(ticket_feed_service_pb2.ListCheckInsRequest()),
     "TicketFeedService/FindTickets": about(
         World.event, ticket_feed_service_pb2.FindTicketsRequest, "event_id", query="ann", caller="sam"
     ),
@@ -219,6 +226,9 @@ REQUESTS: dict[str, Ask] = {
     "RevocationService/RevokeTickets": revoke_tickets,
     "RevocationService/RevokeEvent": at_gate(revocations_pb.RevokeEventRequest),
     "ScannerService/EraseScanner": lambda w, s: now(scanner_service_pb2.EraseScannerRequest(user_id="nobody")),
+    "RecoveryService/ListKnownEvents": lambda w, s: now(recovery_service_pb2.ListKnownEventsRequest()),
+    "RecoveryService/ListKnownTickets": at_gate(recovery_service_pb2.ListKnownTicketsRequest),
+    "RecoveryService/ListKnownKeys": lambda w, s: now(recovery_service_pb2.ListKnownKeysRequest()),
     "DeviceService/CreateDevice": lambda w, s: then(
         w.gate(s), lambda g: devices_pb.CreateDeviceRequest(name="Door", event_ids=[g.event_id])
     ),

@@ -65,6 +65,7 @@ TicketFeedService/WatchTickets     |                        | no        | no    
 TicketFeedService/GetSigningKeys   |                        | no        | no            | no         | no        | who       | ok
 TicketFeedService/ReportCheckIns   |                        | no        | no            | no         | no        | who       | ok
 TicketFeedService/ReportIncidents  |                        | no        | no            | no         | no        | who       | ok
+TicketFeedService/ListCheckIns     |                        | no        | no            | no         | no        | who       | none
 TicketFeedService/FindTickets      |                        | no        | no            | no         | no        | who       | ok
 TicketFeedService/GetTicketHolder  |                        | no        | no            | no         | no        | who       | ok
 ScanService/ScanTicket             | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
@@ -82,6 +83,9 @@ ScanService/GetHolder              | EVENT_NOT_FOUND        | no        | other 
 RevocationService/RevokeTickets    |                        | no        | no            | no         | no        | no        | ok
 RevocationService/RevokeEvent      |                        | no        | no            | no         | no        | no        | ok
 ScannerService/EraseScanner        |                        | no        | no            | no         | no        | no        | ok
+RecoveryService/ListKnownEvents    |                        | no        | no            | no         | no        | no        | some
+RecoveryService/ListKnownTickets   |                        | no        | no            | no         | no        | no        | some some none
+RecoveryService/ListKnownKeys      |                        | no        | no            | no         | no        | no        | some
 DeviceService/CreateDevice         | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | no        | no
 DeviceService/EnrollDevice         | ENROLLMENT_CODE_INVALID | ok ok -  | ok ok -       | ok ok -    | ok ok -   | ok ok -   | ok ok -
 DeviceService/ListDevices          |                        | no        | some          | no         | no        | no        | no

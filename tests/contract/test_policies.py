@@ -52,11 +52,15 @@ def test_only_the_peer_calls_the_internal_services() -> None:
         "/ticketing.tickets.v1.TicketFeedService/GetSigningKeys",
         "/ticketing.tickets.v1.TicketFeedService/ReportCheckIns",
         "/ticketing.tickets.v1.TicketFeedService/ReportIncidents",
+        "/ticketing.tickets.v1.TicketFeedService/ListCheckIns",
         "/ticketing.tickets.v1.TicketFeedService/FindTickets",
         "/ticketing.tickets.v1.TicketFeedService/GetTicketHolder",
         "/ticketing.scans.v1.RevocationService/RevokeTickets",
         "/ticketing.scans.v1.RevocationService/RevokeEvent",
         "/ticketing.scans.v1.ScannerService/EraseScanner",
+        "/ticketing.scans.v1.RecoveryService/ListKnownEvents",
+        "/ticketing.scans.v1.RecoveryService/ListKnownTickets",
+        "/ticketing.scans.v1.RecoveryService/ListKnownKeys",
     }
     assert internal <= set(TICKETS) | set(SCANS)
     for policy in (TICKETS, SCANS):

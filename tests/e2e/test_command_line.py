@@ -30,6 +30,7 @@ TICKETS = [
 ]
 SCANS = [
     "ticketing.scans.v1.DeviceService",
+    "ticketing.scans.v1.RecoveryService",
     "ticketing.scans.v1.RevocationService",
     "ticketing.scans.v1.ScanService",
     "ticketing.scans.v1.ScannerService",

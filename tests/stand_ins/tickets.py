@@ -61,6 +61,10 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
         locked = [n for n, check_in in enumerate(request.check_ins) if check_in.ticket_id in self.locked_tickets]
         return feed_pb.ReportCheckInsResponse(conflicts=self.conflicts, locked=locked if request.skip_locked else [])
 
+    async def ListCheckIns(self, request, context):  # noqa: N802
+        """Return the check-ins that were reported, as one page."""
+        return feed_pb.ListCheckInsResponse(check_ins=[] if request.after_event_id else self.reported)
+
     async def ReportIncidents(self, request, context):  # noqa: N802
         self.metadata_of_incidents = dict(context.invocation_metadata())
         self.reports.append(request)

@@ -10,11 +10,12 @@ from ticket_service.domain.check_ins import CheckIn, CheckInConflict
 from ticket_service.domain.feed import GateEvent, GateTicket, Page
 from ticket_service.domain.incidents import Incident
 from ticket_service.domain.tokens import PublicKey
-from ticketing.chassis.parsing import EPOCH, Fields
+from ticketing.chassis.parsing import EPOCH, NIL, Fields
 from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import signing_key_pb2, ticket_pb2
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
 
+DEFAULT_LIMIT: Final = 1_000
 _CONSTANT_NAME: Final = re.compile(r"[A-Z]+(_[A-Z]+)*")
 
 
@@ -119,6 +120,30 @@ def check_ins_response(
             )
             for conflict in conflicts
         ],
+    )
+
+
+def read_check_ins_page(request: pb.ListCheckInsRequest) -> tuple[tuple[UUID, UUID], int]:
+    """Read the event and the ticket after which a page of check-ins begins, and the largest number of check-ins."""
+    fields = Fields(request)
+    after = (fields.optional_uuid("after_event_id") or NIL, fields.optional_uuid("after_ticket_id") or NIL)
+    limit = fields.number("max_check_ins") or DEFAULT_LIMIT
+    fields.check()
+    return after, limit
+
+
+def check_ins_page(check_ins: Sequence[CheckIn]) -> pb.ListCheckInsResponse:
+    """Build a page of check-ins."""
+    return pb.ListCheckInsResponse(
+        check_ins=[
+            pb.CheckIn(
+                event_id=str(one.event_id),
+                ticket_id=str(one.ticket_id),
+                check_in_time=timestamp(one.check_in_time),
+                sequence=one.sequence,
+            )
+            for one in check_ins
+        ]
     )
 
 

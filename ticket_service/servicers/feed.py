@@ -54,6 +54,11 @@ class FeedServicer(TicketFeedServiceServicer):
         await incidents.report(self._database, self._clock, convert.read_incidents(request))
         return pb.ReportIncidentsResponse()
 
+    async def ListCheckIns(self, request: pb.ListCheckInsRequest, _context: Any) -> pb.ListCheckInsResponse:  # noqa: N802 - the contract's name
+        """Return a page of the check-ins of this database."""
+        page = convert.read_check_ins_page(request)
+        return convert.check_ins_page(await check_ins.list_known(self._database, *page))
+
     async def FindTickets(self, request: pb.FindTicketsRequest, _context: Any) -> pb.FindTicketsResponse:  # noqa: N802 - the contract's name
         """Find tickets for a gate."""
         return find_response(await self._look_ups.find(read_find(request)))

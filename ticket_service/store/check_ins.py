@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 from ticket_service.domain.check_ins import CheckIn, ReportedTicket
 from ticket_service.domain.tickets import TicketStatus
+from ticket_service.store.tables import tickets
 from ticketing.chassis.arrays import array, ids, times
 
 # The statement returns the ordinal of each report: Python reads two ids slower than PostgreSQL finds the row.
@@ -58,6 +59,18 @@ def find(connection: Connection, reports: Sequence[CheckIn]) -> frozenset[tuple[
     """Return the event id and the ticket id of each reported ticket that exists, locked or not."""
     found = (reports[n - 1] for n in connection.execute(_FIND, _keys(reports)).scalars())
     return frozenset((report.event_id, report.ticket_id) for report in found)
+
+
+def list_known(connection: Connection, after: tuple[UUID, UUID], limit: int) -> list[CheckIn]:
+    """Return the latest report of up to `limit` tickets that have one, by event and ticket."""
+    key = sa.tuple_(tickets.c.event_id, tickets.c.ticket_id)
+    query = (
+        sa.select(tickets.c.event_id, tickets.c.ticket_id, tickets.c.check_in_time, tickets.c.check_in_sequence)
+        .where(key > sa.tuple_(*(sa.literal(one, sa.UUID) for one in after)), tickets.c.check_in_sequence > 0)
+        .order_by(tickets.c.event_id, tickets.c.ticket_id)
+        .limit(limit)
+    )
+    return [CheckIn(*row) for row in connection.execute(query)]
 
 
 def apply(connection: Connection, reports: Sequence[CheckIn], now: datetime) -> None:

@@ -45,6 +45,11 @@ async def report(
     return await database.run(apply_free)
 
 
+async def list_known(database: Database, after: tuple[UUID, UUID], limit: int) -> Sequence[CheckIn]:
+    """Read the latest report of up to `limit` tickets that have one, after an event and a ticket, in their order."""
+    return await database.run(lambda connection: store.list_known(connection, after, limit))
+
+
 def _apply(connection: Connection, reports: Sequence[CheckIn], now: datetime) -> list[CheckInConflict]:
     applied, conflicts = judge(reports, store.lock(connection, reports))
     store.apply(connection, applied, now)

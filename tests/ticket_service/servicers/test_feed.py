@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection
 
 from tests.environment.access import PEER_METADATA
+from tests.environment.messages import at
 from tests.environment.refusals import fields_at_fault, refusal
 from tests.environment.waiting import until
 from tests.selling.rows import row, sell, sold
@@ -433,3 +434,23 @@ async def test_bad_reports_of_incidents_name_every_field_at_fault(stub, clock):
     many = [incident(new_id(), clock())] * 1_001
     call = stub.ReportIncidents(pb.ReportIncidentsRequest(incidents=many), metadata=PEER_METADATA)
     assert await fields_at_fault(call) == ["incidents"]
+
+
+async def test_check_ins_are_listed_page_by_page(stub, database, clock):
+    event, ticket_ids = await sold(database, clock, 4)
+    # One ticket was never reported, and the check-in of another one was annulled.
+    reports = [
+        pb.CheckIn(event_id=str(event.event_id), ticket_id=str(ticket_id), sequence=n, check_in_time=time)
+        for n, (ticket_id, time) in enumerate(
+            zip(sorted(ticket_ids)[1:], [at(clock()), None, at(clock())], strict=True), start=1
+        )
+    ]
+    await stub.ReportCheckIns(pb.ReportCheckInsRequest(check_ins=reports), metadata=PEER_METADATA)
+    found = list[pb.CheckIn]()
+    for size in (2, 1, 0):
+        after = {"after_event_id": found[-1].event_id, "after_ticket_id": found[-1].ticket_id} if found else {}
+        request = pb.ListCheckInsRequest(max_check_ins=2, **after)
+        page = (await stub.ListCheckIns(request, metadata=PEER_METADATA)).check_ins
+        assert len(page) == size
+        found += page
+    assert found == reports

@@ -477,6 +477,66 @@ class CheckInConflict(_message.Message):
 Global___CheckInConflict: _TypeAlias = CheckInConflict  # noqa: Y015
 
 @_typing.final
+class ListCheckInsRequest(_message.Message):
+    """Request of ListCheckIns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_EVENT_ID_FIELD_NUMBER: _builtins.int
+    AFTER_TICKET_ID_FIELD_NUMBER: _builtins.int
+    MAX_CHECK_INS_FIELD_NUMBER: _builtins.int
+    after_event_id: _builtins.str
+    """The UUID of the event of the last check-in of the response before. Empty:
+    the list begins.
+    """
+    after_ticket_id: _builtins.str
+    """The UUID of the ticket of that check-in. Empty: the list continues with the
+    first ticket of the event.
+    """
+    max_check_ins: _builtins.int
+    """The largest number of check-ins in the response, at most 1,000. 0 is read as 1,000."""
+    def __init__(
+        self,
+        *,
+        after_event_id: _builtins.str = ...,
+        after_ticket_id: _builtins.str = ...,
+        max_check_ins: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_event_id", b"after_event_id", "after_ticket_id", b"after_ticket_id", "max_check_ins", b"max_check_ins"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCheckInsRequest: _TypeAlias = ListCheckInsRequest  # noqa: Y015
+
+@_typing.final
+class ListCheckInsResponse(_message.Message):
+    """Response of ListCheckIns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECK_INS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def check_ins(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckIn]:
+        """The latest report of each ticket with one, by event_id and ticket_id; the
+        list has ended when there is none.
+        """
+
+    def __init__(
+        self,
+        *,
+        check_ins: _abc.Iterable[Global___CheckIn] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_ins", b"check_ins"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCheckInsResponse: _TypeAlias = ListCheckInsResponse  # noqa: Y015
+
+@_typing.final
 class ReportIncidentsRequest(_message.Message):
     """Request of ReportIncidents."""
 

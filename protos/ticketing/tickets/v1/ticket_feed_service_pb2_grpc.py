@@ -57,6 +57,11 @@ class TicketFeedServiceStub:
                 request_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportIncidentsRequest.SerializeToString,
                 response_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportIncidentsResponse.FromString,
                 _registered_method=True)
+        self.ListCheckIns = channel.unary_unary(
+                '/ticketing.tickets.v1.TicketFeedService/ListCheckIns',
+                request_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ListCheckInsRequest.SerializeToString,
+                response_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ListCheckInsResponse.FromString,
+                _registered_method=True)
         self.FindTickets = channel.unary_unary(
                 '/ticketing.tickets.v1.TicketFeedService/FindTickets',
                 request_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.FindTicketsRequest.SerializeToString,
@@ -110,6 +115,14 @@ class TicketFeedServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListCheckIns(self, request, context):
+        """Lists the check-ins that this database has, for a scan service whose database
+        was restored to an earlier moment. It answers while this service recovers, too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FindTickets(self, request, context):
         """Finds tickets of one event for a gate, and records the look-up as a change
         (CHANGE_KIND_TICKETS_LOOKED_UP) before it answers.
@@ -148,6 +161,11 @@ def add_TicketFeedServiceServicer_to_server(servicer, server):
                     servicer.ReportIncidents,
                     request_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportIncidentsRequest.FromString,
                     response_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportIncidentsResponse.SerializeToString,
+            ),
+            'ListCheckIns': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCheckIns,
+                    request_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ListCheckInsRequest.FromString,
+                    response_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ListCheckInsResponse.SerializeToString,
             ),
             'FindTickets': grpc.unary_unary_rpc_method_handler(
                     servicer.FindTickets,
@@ -271,6 +289,33 @@ class TicketFeedService:
             '/ticketing.tickets.v1.TicketFeedService/ReportIncidents',
             ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportIncidentsRequest.SerializeToString,
             ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportIncidentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCheckIns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ticketing.tickets.v1.TicketFeedService/ListCheckIns',
+            ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ListCheckInsRequest.SerializeToString,
+            ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ListCheckInsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,10 @@ class TicketFeedServiceStub:
     receivers. A repeated report changes nothing. The service drops the report
     of an event that it does not have.
     """
+    ListCheckIns: _grpc.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.ListCheckInsRequest, _ticket_feed_service_pb2.ListCheckInsResponse]
+    """Lists the check-ins that this database has, for a scan service whose database
+    was restored to an earlier moment. It answers while this service recovers, too.
+    """
     FindTickets: _grpc.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.FindTicketsRequest, _ticket_feed_service_pb2.FindTicketsResponse]
     """Finds tickets of one event for a gate, and records the look-up as a change
     (CHANGE_KIND_TICKETS_LOOKED_UP) before it answers.
@@ -88,6 +92,10 @@ class TicketFeedServiceAsyncStub(TicketFeedServiceStub):
     """Records incidents, each as it was first reported, and notifies the
     receivers. A repeated report changes nothing. The service drops the report
     of an event that it does not have.
+    """
+    ListCheckIns: _aio.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.ListCheckInsRequest, _ticket_feed_service_pb2.ListCheckInsResponse]  # type: ignore[assignment]
+    """Lists the check-ins that this database has, for a scan service whose database
+    was restored to an earlier moment. It answers while this service recovers, too.
     """
     FindTickets: _aio.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.FindTicketsRequest, _ticket_feed_service_pb2.FindTicketsResponse]  # type: ignore[assignment]
     """Finds tickets of one event for a gate, and records the look-up as a change
@@ -144,6 +152,16 @@ class TicketFeedServiceServicer(metaclass=_abc_1.ABCMeta):
         """Records incidents, each as it was first reported, and notifies the
         receivers. A repeated report changes nothing. The service drops the report
         of an event that it does not have.
+        """
+
+    @_abc_1.abstractmethod
+    def ListCheckIns(
+        self,
+        request: _ticket_feed_service_pb2.ListCheckInsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ticket_feed_service_pb2.ListCheckInsResponse, _abc.Awaitable[_ticket_feed_service_pb2.ListCheckInsResponse]]:
+        """Lists the check-ins that this database has, for a scan service whose database
+        was restored to an earlier moment. It answers while this service recovers, too.
         """
 
     @_abc_1.abstractmethod
