@@ -2,6 +2,7 @@
 
 (none)                 run the service
 migrate                migrate the database
+recover [OPTIONS]      recover after the database was restored to an earlier moment
 retire-keys ID ...     deny the tokens of signing keys for good
 revoke-devices all     revoke all gate devices
 revoke-devices ID ...  revoke gate devices
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 from scan_service.app import NAME, App
+from scan_service.commands.recover import recover
 from scan_service.commands.retire_keys import retire_named_keys
 from scan_service.commands.revoke_devices import revoke_devices
 from scan_service.settings import read_settings
@@ -23,6 +25,7 @@ if __name__ == "__main__":
         NAME,
         "scans",
         MIGRATIONS,
-        argument_commands={"retire-keys": retire_named_keys, "revoke-devices": revoke_devices},
+        commands={"recover": recover},
+        argument_commands={"recover": recover, "retire-keys": retire_named_keys, "revoke-devices": revoke_devices},
     )
     sys.exit(main(definition, read_settings, App))

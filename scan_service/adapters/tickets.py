@@ -12,8 +12,8 @@ from scan_service.convert import recoveries as recovery
 from scan_service.convert.holders import name_of, name_request
 from scan_service.convert.look_ups import find_request, held_tickets
 from scan_service.domain.feed import CheckInConflict, CheckInReport, FeedPage, FeedPosition, IncidentReport
-from scan_service.domain.lost_admissions import ReportedCheckIn
 from scan_service.domain.look_ups import HeldTickets, LookUp
+from scan_service.domain.lost_admissions import ReportedCheckIn
 from ticketing.chassis.failures import dependency_unavailable
 from ticketing.chassis.peer_client import CALL_SECONDS, PeerClient
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceStub

@@ -45,8 +45,8 @@ class Mended:
     annulled: Sequence[Scan]
 
 
-def mend(
-    ticket: Ticket, scans: Sequence[Scan], reported: ReportedCheckIn, since: datetime, now: datetime, codes: Codes
+def mend(  # noqa: PLR0913 - a ticket with its scans, and keywords
+    ticket: Ticket, scans: Sequence[Scan], reported: ReportedCheckIn, *, since: datetime, now: datetime, codes: Codes
 ) -> Mended:
     """Take a reported check-in back, or an annulment; `scans` are all admitted ones of the ticket.
 
@@ -103,13 +103,25 @@ def recover_check_in(ticket: Ticket, time: datetime, now: datetime, codes: Codes
     )
 
 
-def find_replaced(scans: Sequence[Scan]) -> Sequence[Scan]:
-    """Return the recovered check-ins of a ticket whose own scans a gate has sent again."""
-    return [
-        scan
+def replace_recovered(scans: Sequence[Scan]) -> tuple[Sequence[Scan], Sequence[Scan]]:
+    """Replace the recovered check-ins of a ticket whose own scans a gate has sent again.
+
+    Return the remaining scans, and the recovered ones that are replaced. The annulment of a recovered one is that of the
+    scan itself.
+    """
+    own_times = {scan.scan_time for scan in scans if _is_check_in(scan) and not scan.is_recovered}
+    replaced = {scan.scan_time: scan for scan in scans if scan.is_recovered and scan.scan_time in own_times}
+    kept = [
+        replace(scan, annul_time=annulled.annul_time, claimed_annul_time=None)
+        if (annulled := replaced.get(scan.scan_time)) is not None
+        and annulled.annul_time is not None
+        and is_effective(scan)
+        and _is_check_in(scan)
+        else scan
         for scan in scans
-        if scan.is_recovered and any(not other.is_recovered and _is_at(other, scan.scan_time) for other in scans)
+        if scan not in replaced.values()
     ]
+    return kept, list(replaced.values())
 
 
 def _is_check_in(scan: Scan) -> bool:

@@ -1,5 +1,6 @@
 """Recoveries: the work after a restore of the scans database, or a failover to a replica that lacked commits."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -60,7 +61,7 @@ class Recovery:
     @property
     def has_answers_of_peer(self) -> bool:
         """Return whether everything that the ticket service has was taken back."""
-        return self.check_ins_time is not None and self.devices_time is not None
+        return self.check_ins_time is not None
 
     def is_over(self, now: datetime) -> bool:
         """Return whether no device keeps a scan for which it could be asked."""
@@ -90,3 +91,52 @@ def find_lost_commits(seen: SeenServer, next_before: int) -> Cause | None:
     if seen.last != seen.present:
         return Cause.SERVER
     return Cause.TRANSACTIONS if seen.next_transaction < next_before else None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingDevice:
+    """A gate device that has not sent its scans again."""
+
+    device_id: UUID
+    organizer_id: str
+    name: str
+    # None: the device has opened no gate before the restored moment.
+    location: str | None
+    last_seen_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveredCheckIn:
+    """A check-in of which only the report to the ticket service is left."""
+
+    event_id: UUID
+    ticket_id: UUID
+    check_in_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewIncident:
+    """An incident that was found since the beginning of a recovery."""
+
+    event_id: UUID
+    kind: str
+    ticket_id: UUID | None
+    incident_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryReport:
+    """The progress of a recovery, and what is missing."""
+
+    recovery: Recovery
+    # The check-ins taken back whose own scans no gate has sent.
+    recovered: Sequence[RecoveredCheckIn]
+    # The number of scans of the lost time that gates have sent again.
+    resent: int
+    pending: Sequence[PendingDevice]
+    incidents: Sequence[NewIncident]
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether the ticket service and every known device have answered."""
+        return self.recovery.has_answers_of_peer and not self.pending

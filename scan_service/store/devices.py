@@ -1,6 +1,7 @@
 """The statements on gate devices."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from scan_service.domain.devices import Device
+from scan_service.store.recoveries import is_pending, read_open
 from scan_service.store.tables import devices, events
 from ticketing.admission.scans import Gate
 from ticketing.admission.tickets import TicketType
@@ -94,11 +96,13 @@ def revoke_many(
 
 def read_devices(connection: Connection, organizer_id: str, after: UUID | None, size: int) -> Sequence[Device]:
     """Return up to one device more than `size`, ordered by id."""
-    query = sa.select(devices).where(devices.c.organizer_id == organizer_id)
+    recovery = read_open(connection)
+    pending = sa.false() if recovery is None else is_pending(recovery.recovery_id, recovery.since_time)
+    query = sa.select(devices, pending.label("resend_pending")).where(devices.c.organizer_id == organizer_id)
     if after is not None:
         query = query.where(devices.c.device_id > after)
     rows = connection.execute(query.order_by(devices.c.device_id).limit(size + 1))
-    return [device for row in rows if (device := _device(row)) is not None]
+    return [replace(device, resend_pending=row.resend_pending) for row in rows if (device := _device(row)) is not None]
 
 
 def read_revoked(connection: Connection, since: datetime) -> frozenset[str]:

@@ -14,9 +14,29 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.recoveries import KEPT, Cause, Recovery, Resend, SeenServer
-from scan_service.store.rows import event_of, scan_of
-from scan_service.store.tables import devices, events, feed, feed_cursors, incident_scans, incidents, recoveries, scans, tickets
+from scan_service.domain.recoveries import (
+    KEPT,
+    Cause,
+    NewIncident,
+    PendingDevice,
+    RecoveredCheckIn,
+    Recovery,
+    RecoveryReport,
+    Resend,
+    SeenServer,
+)
+from scan_service.store.rows import event_of
+from scan_service.store.tables import (
+    devices,
+    events,
+    feed,
+    feed_cursors,
+    incident_scans,
+    incidents,
+    recoveries,
+    scans,
+    tickets,
+)
 from scan_service.store.uploads import scan_row
 from ticketing.admission.scans import NO_FINGERPRINT, Scan
 from ticketing.admission.tickets import AdmissionState, Event
@@ -67,7 +87,8 @@ def read_latest_time(connection: Connection) -> datetime | None:
     # The index of each event's scans begins with their record times.
     latest = sa.select(sa.func.max(scans.c.record_time)).where(scans.c.event_id == events.c.event_id).scalar_subquery()
     recorded = sa.select(sa.func.max(latest)).select_from(events).scalar_subquery()
-    return connection.execute(sa.select(sa.func.greatest(feed.c.whole_time, recorded))).scalar_one()
+    time: datetime | None = connection.execute(sa.select(sa.func.greatest(feed.c.whole_time, recorded))).scalar_one()
+    return time
 
 
 def lock_open(connection: Connection) -> Recovery | None:
@@ -93,9 +114,7 @@ def begin(connection: Connection, cause: Cause, since: datetime, now: datetime) 
     recovery = Recovery(new_id(), cause, since, now)
     connection.execute(recoveries.update().where(recoveries.c.close_time.is_(None)).values(close_time=now))
     connection.execute(
-        recoveries.insert().values(
-            recovery_id=recovery.recovery_id, cause=cause, since_time=since, begin_time=now
-        )
+        recoveries.insert().values(recovery_id=recovery.recovery_id, cause=cause, since_time=since, begin_time=now)
     )
     connection.execute(feed.update().values(changes_epoch=sa.func.gen_random_uuid()))
     return recovery
@@ -142,9 +161,7 @@ def lock_event(connection: Connection, event_id: UUID) -> Event | None:
     return None if row is None else event_of(row)
 
 
-def read_admissions(
-    connection: Connection, event_id: UUID, ticket_ids: Collection[UUID]
-) -> dict[UUID, AdmissionState]:
+def read_admissions(connection: Connection, event_id: UUID, ticket_ids: Collection[UUID]) -> dict[UUID, AdmissionState]:
     """Return the check-in time and the sequence of those tickets that the database has, without a lock."""
     query = sa.select(tickets.c.ticket_id, tickets.c.check_in_time, tickets.c.sequence)
     query = query.where(tickets.c.event_id == event_id, tickets.c.ticket_id.in_(ticket_ids))
@@ -188,23 +205,34 @@ def count_pending(connection: Connection, recovery: Recovery) -> int:
     return connection.execute(query.where(is_pending(recovery.recovery_id, recovery.since_time))).scalar_one()
 
 
-def read_pending(connection: Connection, recovery: Recovery) -> Sequence[Any]:
-    """Return id, organizer, name, gate and last time of the devices that have not sent their scans again."""
+def read_report(connection: Connection, recovery: Recovery) -> RecoveryReport:
+    """Read the progress of a recovery, in one snapshot: the transaction must be REPEATABLE READ."""
+    return RecoveryReport(
+        recovery=read_open(connection) or recovery,
+        recovered=_read_recovered(connection, recovery),
+        resent=_count_resent(connection, recovery),
+        pending=_read_pending(connection, recovery),
+        incidents=_read_incidents(connection, recovery),
+    )
+
+
+def _read_pending(connection: Connection, recovery: Recovery) -> Sequence[PendingDevice]:
     columns = (devices.c.device_id, devices.c.organizer_id, devices.c.name, devices.c.gate_location)
     query = sa.select(*columns, devices.c.last_seen_time)
     query = query.where(is_pending(recovery.recovery_id, recovery.since_time)).order_by(devices.c.device_id)
-    return connection.execute(query).all()
+    return [PendingDevice(*row) for row in connection.execute(query)]
 
 
-def read_recovered(connection: Connection, recovery: Recovery) -> Sequence[Scan]:
-    """Return the recovered check-ins whose own scans no gate has sent, by event and time."""
-    query = _recorded_since(recovery.begin_time).where(scans.c.fingerprint == NO_FINGERPRINT)
-    return [scan_of(row) for row in connection.execute(query).scalars()]
+def _read_recovered(connection: Connection, recovery: Recovery) -> Sequence[RecoveredCheckIn]:
+    """Return the recovered check-ins whose own scans no gate has sent, by event."""
+    query = sa.select(scans.c.event_id, scans.c.ticket_id, scans.c.scan_time)
+    query = _recorded_since(query, recovery.begin_time).where(scans.c.fingerprint == NO_FINGERPRINT)
+    return [RecoveredCheckIn(*row) for row in connection.execute(query)]
 
 
-def count_resent(connection: Connection, recovery: Recovery) -> int:
+def _count_resent(connection: Connection, recovery: Recovery) -> int:
     """Count the scans of the lost time that gates have uploaded since the beginning of the recovery."""
-    query = _recorded_since(recovery.begin_time).where(
+    query = _recorded_since(sa.select(scans.c.scan_id), recovery.begin_time).where(
         scans.c.fingerprint != NO_FINGERPRINT,
         scans.c.offline,
         scans.c.scan_time.between(recovery.since_time, recovery.begin_time),
@@ -212,22 +240,22 @@ def count_resent(connection: Connection, recovery: Recovery) -> int:
     return connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
 
 
-def read_incidents(connection: Connection, recovery: Recovery) -> Sequence[Any]:
-    """Return event, kind, ticket and id of the incidents since the beginning of the recovery that have scans."""
+def _read_incidents(connection: Connection, recovery: Recovery) -> Sequence[NewIncident]:
+    """Return the incidents with scans since the beginning of the recovery."""
     columns = (incidents.c.event_id, incidents.c.kind, incidents.c.ticket_id, incidents.c.incident_id)
-    key = (incidents.c.event_id, incidents.c.kind, incidents.c.subject)
-    link = sa.tuple_(incident_scans.c.event_id, incident_scans.c.kind, incident_scans.c.subject)
-    has_scans = sa.exists().where(link == sa.tuple_(*key))
-    query = sa.select(*columns).where(incidents.c.create_time >= recovery.begin_time, has_scans)
-    return connection.execute(query.order_by(incidents.c.event_id, incidents.c.incident_id)).all()
-
-
-def _recorded_since(time: datetime) -> sa.Select[tuple[Any]]:
-    # The index of scans leads with the event.
-    query = sa.select(sa.func.to_jsonb(scans.table_valued())).select_from(
-        events.join(scans, sa.and_(scans.c.event_id == events.c.event_id, scans.c.record_time >= time))
+    link = incident_scans.c
+    has_scans = sa.exists().where(
+        link.event_id == incidents.c.event_id, link.kind == incidents.c.kind, link.subject == incidents.c.subject
     )
-    return query.order_by(scans.c.event_id, scans.c.record_time, scans.c.scan_id)
+    query = sa.select(*columns).where(incidents.c.create_time >= recovery.begin_time, has_scans)
+    query = query.order_by(incidents.c.event_id, incidents.c.incident_id)
+    return [NewIncident(*row) for row in connection.execute(query)]
+
+
+def _recorded_since(query: sa.Select[Any], time: datetime) -> sa.Select[Any]:
+    # The index of scans leads with the event.
+    recent = events.join(scans, sa.and_(scans.c.event_id == events.c.event_id, scans.c.record_time >= time))
+    return query.select_from(recent).order_by(scans.c.event_id, scans.c.record_time, scans.c.scan_id)
 
 
 def _recovery(row: Any) -> Recovery:

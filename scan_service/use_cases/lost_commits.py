@@ -21,7 +21,9 @@ from ticketing.chassis.database import Database
 log = logging.getLogger(__name__)
 
 FOUND: Final = Counter(
-    "lost_commits", "Evidence that the database has lost commits: SERVER, TRANSACTIONS or CURSOR.", ["evidence"]
+    "ticketing_lost_commits",
+    "Evidence that the database has lost commits: SERVER, TRANSACTIONS or CURSOR.",
+    ["evidence"],
 )
 CURSOR: Final = "CURSOR"
 # All processes find the same loss within this time.
@@ -43,7 +45,11 @@ class LostCommits:
         self._log_time = float("-inf")
 
     async def check(self) -> None:
-        """Check once, and begin a recovery where commits are lost."""
+        """Check once, begin a recovery where commits are lost, and export its progress."""
+        await self._check()
+        await self._recoveries.export()
+
+    async def _check(self) -> None:
         if await self._database.run(self._find) is None:
             return
         await self._recoveries.rebase()

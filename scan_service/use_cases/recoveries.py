@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 from typing import Final
 from uuid import UUID
@@ -21,7 +22,7 @@ from sqlalchemy.engine import Connection
 from scan_service.adapters.tickets import TicketService
 from scan_service.domain.incidents import IncidentScan, assign_conflicts
 from scan_service.domain.lost_admissions import Mended, ReportedCheckIn, mend
-from scan_service.domain.recoveries import Cause, Recovery, find_lost_commits
+from scan_service.domain.recoveries import Cause, Recovery, RecoveryReport, find_lost_commits
 from scan_service.store import annulments, incidents
 from scan_service.store import recoveries as store
 from scan_service.store.clock import DatabaseClock
@@ -34,10 +35,12 @@ from ticketing.chassis.database import Database
 log = logging.getLogger(__name__)
 
 PENDING_DEVICES: Final = Gauge(
-    "recovery_pending_devices", "Gate devices that have not sent their scans again after a restore of the database."
+    "ticketing_recovery_pending_devices",
+    "Gate devices that have not sent their scans again after a restore of the database.",
 )
 UNFINISHED: Final = Gauge(
-    "recovery_unfinished", "1 while a recovery has not taken back everything that the ticket service has, else 0."
+    "ticketing_recovery_unfinished",
+    "1 while a recovery has not taken back everything that the ticket service has, else 0.",
 )
 # The interval of the steps of a recovery, which are repeated at once while more is due.
 STEP_SECONDS: Final = 2.0
@@ -87,12 +90,22 @@ class Recoveries:
                 a locked row.
         """
         recovery = await self._database.run(self._read)
-        UNFINISHED.set(recovery is not None and recovery.check_ins_time is None)
-        if recovery is None:
-            PENDING_DEVICES.set(0)
+        if recovery is None or recovery.check_ins_time is not None:
             return False
-        PENDING_DEVICES.set(await self._database.run(lambda connection: store.count_pending(connection, recovery)))
-        return recovery.check_ins_time is None and await self.take_back_check_ins(recovery)
+        return await self.take_back_check_ins(recovery)
+
+    async def export(self) -> None:
+        """Export the progress of the open recovery; every process exports the same."""
+
+        def read(connection: Connection) -> tuple[bool, int]:
+            recovery = store.read_open(connection)
+            if recovery is None:
+                return False, 0
+            return recovery.check_ins_time is None, store.count_pending(connection, recovery)
+
+        unfinished, pending = await self._database.run(read)
+        UNFINISHED.set(unfinished)
+        PENDING_DEVICES.set(pending)
 
     async def take_back_check_ins(self, recovery: Recovery) -> bool:
         """Take back the next check-ins that the ticket service has; return whether more may follow."""
@@ -121,6 +134,11 @@ class Recoveries:
     async def read_open(self) -> Recovery | None:
         """Return the open recovery."""
         return await self._database.run(store.read_open)
+
+    async def report(self, recovery: Recovery) -> RecoveryReport:
+        """Return the progress of a recovery."""
+        read = partial(store.read_report, recovery=recovery)
+        return await self._database.run(read, isolation="REPEATABLE READ")
 
     async def close(self, recovery: Recovery) -> None:
         """Ask devices no longer for their scans."""
@@ -159,22 +177,22 @@ class Recoveries:
 
     async def _take_back(self, recovery: Recovery, event_id: UUID, reports: Sequence[ReportedCheckIn]) -> None:
         ticket_ids = [report.ticket_id for report in reports]
-        known = await self._database.run(
-            lambda connection: store.read_admissions(connection, event_id, ticket_ids)
-        )
+        known = await self._database.run(lambda connection: store.read_admissions(connection, event_id, ticket_ids))
         lost = [report for report in reports if report.may_be_lost(known.get(report.ticket_id, AdmissionState()))]
         # A ticket that this database lacks needs a row only if it is checked in.
         lost = [report for report in lost if report.ticket_id in known or report.check_in_time is not None]
         for first in range(0, len(lost), MAX_TICKETS):
             part = lost[first : first + MAX_TICKETS]
-            await self._database.run(lambda connection, part=part: self._mend(connection, recovery, event_id, part))
+            await self._database.run(partial(self._mend, recovery=recovery, event_id=event_id, reports=part))
 
     def _mend(
         self, connection: Connection, recovery: Recovery, event_id: UUID, reports: Sequence[ReportedCheckIn]
     ) -> None:
         """Mend tickets under the locks of a scan."""
         event = store.lock_event(connection, event_id)
-        unknown = [(report.ticket_id, 1, self._codes.digest(self._codes.code(report.ticket_id, 1))) for report in reports]
+        unknown = [
+            (report.ticket_id, 1, self._codes.digest(self._codes.code(report.ticket_id, 1))) for report in reports
+        ]
         tickets = lock_tickets(connection, event_id, unknown)
         scans = annulments.read_histories(connection, event_id, tickets)
         now = self._clock.read(connection)
@@ -182,7 +200,7 @@ class Recoveries:
         for report in reports:
             ticket = tickets[report.ticket_id]
             mended[report.ticket_id] = mend(
-                ticket, scans[report.ticket_id], report, recovery.since_time, now, self._codes
+                ticket, scans[report.ticket_id], report, since=recovery.since_time, now=now, codes=self._codes
             )
         recovered = [one.recovered for one in mended.values() if one.recovered is not None]
         store.insert_scans(connection, recovered)

@@ -25,8 +25,8 @@ def upgrade() -> None:
         sa.Column("recovered", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("annulled", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("close_time", TIME),
-        sa.PrimaryKeyConstraint("recovery_id", name="recoveries_pk"),
-        sa.CheckConstraint("cause IN ('OPERATOR', 'SERVER', 'TRANSACTIONS')", name="recoveries_cause_ck"),
+        sa.PrimaryKeyConstraint("recovery_id", name=op.f("recoveries_pk")),
+        sa.CheckConstraint("cause IN ('OPERATOR', 'SERVER', 'TRANSACTIONS')", name=op.f("recoveries_cause_ck")),
     )
     op.add_column("feed", sa.Column("server", sa.Text()))
     op.add_column("feed", sa.Column("seen_time", TIME))
