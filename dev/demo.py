@@ -17,6 +17,8 @@ from qrcode.constants import ERROR_CORRECT_M
 
 from dev.clients import ApiClient, GateClient, NotStartedError, Services, running_services
 from dev.transcript import Transcript
+from ticketing.chassis.arguments import Parser
+from ticketing.chassis.interrupts import quietly
 from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_pb2, scan_service_pb2
 from ticketing.tickets.v1 import (
@@ -238,6 +240,7 @@ def _open_gate(staff: ApiClient, event_id: str) -> GateClient:
 
 def main() -> int:
     """Run the demo; return 0 if every answer was the expected one."""
+    Parser(prog="python -m dev.demo", description="Sell, scan and refund tickets.").parse_args()
     transcript = Transcript(colours=sys.stdout.isatty())
     begin = time.perf_counter()
     print("Starting both services on a real PostgreSQL …")
@@ -249,11 +252,9 @@ def main() -> int:
     except (UnexpectedError, NotStartedError, grpc.RpcError) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
     print(f"Every answer was the expected one, after {time.perf_counter() - begin:.1f} s. Both services have stopped.")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(quietly(main))

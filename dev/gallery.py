@@ -28,6 +28,8 @@ from dev.clients import ApiClient, Services, running_services
 from dev.gallery_passes import STYLE, pass_as_html, write_keys
 from dev.gallery_shows import SHOWS, Show
 from dev.mail_pictures import BROWSERS, MAIL_SECONDS, PICTURES, Mailbox, mail_server
+from ticketing.chassis.arguments import Parser
+from ticketing.chassis.interrupts import quietly
 from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import (
     event_pb2,
@@ -213,6 +215,9 @@ def _logo(folder: Path) -> None:
 
 def main() -> int:
     """Draw all pictures."""
+    Parser(
+        prog="python -m dev.gallery", description="Draw docs/pictures: tickets, mails and wallet passes."
+    ).parse_args()
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     mailbox = Mailbox()
     with mail_server(mailbox) as port, tempfile.TemporaryDirectory() as logos:
@@ -241,4 +246,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(quietly(main))

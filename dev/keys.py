@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import secrets
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -62,6 +63,7 @@ def _create(private: Path, public: Path) -> None:
         "code_secret": secrets.token_urlsafe(32),
     }
     _write(private, stored)
+    print(f"made new keys in {private.parent}; tokens of other keys are not valid for them", file=sys.stderr)
 
 
 def _write(path: Path, document: object) -> None:

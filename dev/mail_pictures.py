@@ -27,6 +27,8 @@ import pypdfium2
 from aiosmtpd.smtp import SMTP, Envelope
 
 from dev.clients import Services, running_services
+from ticketing.chassis.arguments import Parser
+from ticketing.chassis.interrupts import quietly
 from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, money_pb2, purchase_pb2, purchase_service_pb2
 
@@ -147,6 +149,7 @@ def calendar_lines(title: str, mail: EmailMessage) -> list[str]:
 
 def main() -> int:
     """Draw all pictures; return 1 without a browser."""
+    Parser(prog="python -m dev.mail_pictures", description="Draw the mails of docs/notifications.md.").parse_args()
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         print(f"this program needs one of {', '.join(BROWSERS)}", file=sys.stderr)
@@ -172,4 +175,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(quietly(main))

@@ -5,10 +5,13 @@ import subprocess
 import sys
 
 from dev.up import environment
+from ticketing.chassis.arguments import Parser
+from ticketing.chassis.interrupts import quietly
 
 
 def main() -> int:
     """Run the `migrate` command of each service; return the first exit status that is not 0."""
+    Parser(prog="python -m dev.migrate", description="Bring both databases to the newest schema.").parse_args()
     variables = environment(os.environ)
     for module in ("ticket_service", "scan_service"):
         status = subprocess.run([sys.executable, "-m", module, "migrate"], env=variables, check=False).returncode
@@ -19,4 +22,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(quietly(main))

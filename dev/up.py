@@ -5,6 +5,7 @@ of the processes stop everything that the program started. Each line of a log be
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import select
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import IO
 
 from dev.keys import development_keys
+from ticketing.chassis.arguments import Parser
+from ticketing.chassis.interrupts import quietly
 from ticketing.chassis.probe import is_ready
 from ticketing.chassis.settings import Environment
 from ticketing.chassis.tls import Tls
@@ -79,6 +82,25 @@ def only_program(variables: Mapping[str, str]) -> Iterator[None]:
         except BlockingIOError as error:
             raise StoppedError(f"another `make up` runs with these ports and {directory}") from error
         yield
+
+
+def check_ports(variables: Mapping[str, str]) -> None:
+    """Check that no other program has the ports: its answers would look like those of the services.
+
+    Raises:
+        StoppedError: a port is in use.
+    """
+    for name in ("TICKETS_PORT", "SCANS_PORT"):
+        host, port = variables.get("TICKETING_HOST", "127.0.0.1"), variables[name]
+        try:
+            with socket.socket() as probe:
+                # Connections in TIME_WAIT do not make the port busy.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, int(port)))
+        except (OSError, ValueError) as error:
+            # The service itself names every other fault of an address or a port.
+            if getattr(error, "errno", None) == errno.EADDRINUSE:
+                raise StoppedError(f"another program has port {port}; end it, or set {name}") from error
 
 
 def start(name: str, address: str | None, variables: Mapping[str, str], *arguments: str) -> Service:
@@ -180,10 +202,12 @@ def stop(services: list[Service], signals: Signals) -> None:
 
 def main() -> int:
     """Run both services and the relay; return 0 after a requested stop, 1 after a failure."""
+    Parser(prog="python -m dev.up", description="Run both services and the relay until Ctrl-C.").parse_args()
     signals = Signals()
     variables = environment(os.environ)
     try:
         with only_program(variables):
+            check_ports(variables)
             start_and_run(variables, signals)
     except StoppedError as error:
         print(f"up: {error}", file=sys.stderr)
@@ -210,4 +234,4 @@ def start_and_run(variables: Mapping[str, str], signals: Signals) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(quietly(main))

@@ -40,6 +40,8 @@ from scan_service.use_cases.attendance import Attendances
 from scan_service.use_cases.batch_locker import BatchLocker
 from scan_service.use_cases.devices import Devices
 from scan_service.use_cases.failed_code_limit import FailedCodeLimit
+from scan_service.use_cases.figures import INTERVAL_SECONDS as FIGURES_SECONDS
+from scan_service.use_cases.figures import FiguresExport
 from scan_service.use_cases.gates import Gates
 from scan_service.use_cases.holders import Holders
 from scan_service.use_cases.incidents import Incidents
@@ -52,6 +54,7 @@ from scan_service.use_cases.recoveries import STEP_SECONDS as RECOVERY_SECONDS
 from scan_service.use_cases.recoveries import Recoveries
 from scan_service.use_cases.recovery import KnownState
 from scan_service.use_cases.revocations import Revocations
+from scan_service.use_cases.scan_counters import count_failures
 from scan_service.use_cases.scanners import Scanners
 from scan_service.use_cases.scans import Scans
 from scan_service.use_cases.validation import Validation
@@ -149,6 +152,7 @@ class App:
         devices = Devices(database, gate_database, credentials, self._clock, self._database_clock)
         presence = Presence(gates, self._clock, streams, pacer)
         self._start(self.tasks.new("presence", presence.poll, PRESENCE_SECONDS))
+        self._start(self.tasks.new("figures", FiguresExport(self._database("figures", 1)).sweep, FIGURES_SECONDS))
         server = Server(
             self._settings.service.listen,
             call_interceptor(self._settings.service, POLICY, CATALOGUE, self._clock, self.tasks, devices.caller),
@@ -202,10 +206,11 @@ class App:
         decide = partial(locker.transact, work=admission.decide_batch)
         locker = BatchLocker(uploading, keys, codes, self._database_clock, LockedEvents("uploads"), lock_first=True)
         record = partial(locker.transact, work=uploads.record_batch)
+        decide_scans = partial(failed_codes.process, decide=decide)
         waiting = self._settings.max_waiting_scans
         batchers: tuple[Batcher[Attempt, Scan], Batcher[Attempt, Scan]] = (
-            Batcher("scans", partial(failed_codes.process, decide=decide), max_batch=MAX_BATCH, max_waiting=waiting),
-            Batcher("uploads", record, max_batch=MAX_UPLOAD_BATCH, max_waiting=waiting),
+            Batcher("scans", count_failures("scans", decide_scans), max_batch=MAX_BATCH, max_waiting=waiting),
+            Batcher("uploads", count_failures("uploads", record), max_batch=MAX_UPLOAD_BATCH, max_waiting=waiting),
         )
         for connection, batcher in zip((live, uploading), batchers, strict=True):
             self._running.callback(connection.close)

@@ -35,6 +35,8 @@ from ticket_service.use_cases.erasures import Erasures
 from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.events import Events
 from ticket_service.use_cases.feed import Feed
+from ticket_service.use_cases.figures import INTERVAL_SECONDS as FIGURES_SECONDS
+from ticket_service.use_cases.figures import FiguresExport
 from ticket_service.use_cases.holds import Holds
 from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import LOOK_SECONDS, SigningKeys
@@ -138,6 +140,7 @@ class App:
             TicketRefunds(database, self._clock),
             RefundConfirmations(database, self._clock),
         )
+        self._sweep("figures", FiguresExport(self._database("figures", 1), self._clock), FIGURES_SECONDS)
         services = {
             **self._event_service(database, feed, scans, cancellations),
             **self._purchase_service(database, feed, messages, sale_settings, payments),

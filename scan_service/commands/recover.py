@@ -4,24 +4,25 @@ The command may run before the service or beside it, be stopped at any time, and
 recovery. The service continues it too, and asks the gate devices.
 """
 
-import argparse
 import asyncio
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy.engine import URL
 
 from scan_service.adapters.tickets import TicketService
-from scan_service.commands.retire_keys import retire_named_keys
-from scan_service.commands.revoke_devices import revoke_devices
+from scan_service.commands.retire_keys import read_key_id, retire_named_keys
+from scan_service.commands.revoke_devices import ALL, read_device, revoke_devices
 from scan_service.domain.recoveries import Recovery, RecoveryReport
 from scan_service.settings import Settings, read_settings
 from scan_service.store.clock import DatabaseClock
 from scan_service.use_cases.recoveries import Recoveries, UnknownMomentError
 from ticketing.admission.codes import Codes
+from ticketing.chassis.command_line import Command
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.settings import Environment, SettingsError
@@ -36,63 +37,65 @@ PAUSE_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 1.0
 
 
-def recover(url: URL, arguments: Sequence[str] = (), write: Write = print) -> int:
+def recover(url: URL, given: Namespace, write: Write = print) -> int:
     """Begin or continue a recovery, and print its progress; return 0 where nothing is pending, else 1."""
-    options = _parser().parse_args(arguments)
     environment = Environment(os.environ)
     settings = read_settings(environment)
     environment.check()
-    report_line: Write = (lambda _: None) if options.json else write
-    if options.retire_keys:
-        retire_named_keys(url, options.retire_keys.split(","), report_line)
-    if options.revoke_devices:
-        revoke_devices(url, options.revoke_devices.split(","), report_line)
-    report, problem = asyncio.run(_run(url, settings, options))
-    for line in _json_lines(report, problem) if options.json else _lines(report, problem):
+    report_line: Write = (lambda _: None) if given.json else write
+    if given.retire_keys:
+        retire_named_keys(url, given.retire_keys, report_line)
+    if given.revoke_devices:
+        revoke_devices(url, given.revoke_devices, report_line)
+    report, problem = asyncio.run(_run(url, settings, given))
+    for line in _json_lines(report, problem) if given.json else _lines(report, problem):
         write(line)
     return 0 if report.is_complete and not problem else 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m scan_service recover",
-        description="Recover after the scans database was restored to an earlier moment, or failed over with lost commits.",
-    )
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the given."""
     parser.add_argument(
         "--since",
-        type=_time,
+        metavar="TIME",
+        type=read_time,
         help="the moment to which the database was restored, such as 2030-05-01T20:00:00Z; by default the last time at"
-        " which the service has seen the database before",
+        " which the service has seen it",
     )
-    parser.add_argument("--retire-keys", metavar="ID,ID", help="retire signing keys for good")
-    parser.add_argument("--revoke-devices", metavar="ID,ID", help="revoke gate devices; `all` revokes every one")
-    parser.add_argument("--wait", metavar="SECONDS", type=float, default=0.0, help="wait for the gate devices")
+    parser.add_argument("--retire-keys", metavar="ID", type=read_key_id, nargs="+", help="retire signing keys for good")
+    parser.add_argument(
+        "--revoke-devices", metavar="ID", type=read_device, nargs="+", help=f"revoke gate devices, or `{ALL}`"
+    )
+    parser.add_argument("--wait", metavar="SECONDS", type=float, default=0.0, help="wait for gate devices")
     parser.add_argument("--close", action="store_true", help="ask gate devices no longer, at the end of the command")
     parser.add_argument("--json", action="store_true", help="print lines of JSON, with every ticket and device")
-    return parser
 
 
-def _time(text: str) -> datetime:
-    time = datetime.fromisoformat(text)
+def read_time(text: str) -> datetime:
+    """Read a time of ISO 8601 from the command line; without an offset it is UTC."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a time such as 2030-05-01T20:00:00Z") from None
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
-async def _run(url: URL, settings: Settings, options: argparse.Namespace) -> tuple[RecoveryReport, str]:
+async def _run(url: URL, settings: Settings, given: Namespace) -> tuple[RecoveryReport, str]:
     """Return the report, and the reason why the ticket service was not asked to the end; empty where it was."""
     database = Database(url, "scan_service recover", threads=2)
     peer = settings.service.peer(settings.tickets_address)
     recoveries = Recoveries(database, TicketService(peer), Codes(settings.code_secret), DatabaseClock())
     try:
         try:
-            recovery = await recoveries.begin(options.since)
+            recovery = await recoveries.begin(given.since)
         except UnknownMomentError:
             raise SettingsError(
                 "recover: the service has run on this database, so nothing shows whether and to which moment it was"
                 " restored; give --since TIME"
             ) from None
         problem = await _ask_ticket_service(recoveries)
-        report = await _wait(recoveries, recovery, options.wait)
-        if options.close:
+        report = await _wait(recoveries, recovery, given.wait)
+        if given.close:
             await recoveries.close(recovery)
         return report, problem
     finally:
@@ -205,3 +208,8 @@ def _json(kind: str, **values: Any) -> str:
 
 def _text(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+
+
+COMMAND: Final = Command(
+    "recover", "recover after the database was restored to an earlier moment, or lost commits", recover, add_arguments
+)

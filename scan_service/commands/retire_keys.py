@@ -4,26 +4,43 @@ The scan service learns retirements from the ticket service. This command is for
 does not contain any more.
 """
 
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from sqlalchemy.engine import URL
 
 from scan_service.store.clock import DatabaseClock
 from scan_service.store.keys import retire_keys
 from scan_service.store.sessions import session
-from ticketing.chassis.settings import SettingsError
+from ticketing.chassis.command_line import Command
 
 
-def retire_named_keys(url: URL, arguments: Sequence[str], write: Callable[[str], None] = print) -> int:
-    """Retire the keys of the ids in `arguments`; return the exit status."""
-    for text in arguments:
-        if not (text.isascii() and text.isdecimal()):
-            raise SettingsError(f"retire-keys: {text} is not the id of a key")
-    key_ids = frozenset(int(text) for text in arguments)
+def retire_named_keys(url: URL, key_ids: Sequence[int], write: Callable[[str], None] = print) -> int:
+    """Retire keys by their ids; return 1 if one of them is unknown, else 0."""
     with session(url) as connection:
-        found = retire_keys(connection, key_ids, DatabaseClock().read(connection))
+        found = retire_keys(connection, frozenset(key_ids), DatabaseClock().read(connection))
     if found:
         write(f"retired: {', '.join(map(str, sorted(found)))}; gates deny their tokens within a minute")
-    if unknown := sorted(key_ids - found):
+    if unknown := sorted(frozenset(key_ids) - found):
         write(f"unknown: {', '.join(map(str, unknown))}")
     return 1 if unknown else 0
+
+
+def read_key_id(text: str) -> int:
+    """Read the id of a key from the command line."""
+    if not (text.isascii() and text.isdecimal()):
+        raise ArgumentTypeError(f"{text!r} is not the id of a key")
+    return int(text)
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("key_ids", metavar="ID", type=read_key_id, nargs="+", help="the id of a signing key")
+
+
+COMMAND: Final = Command(
+    "retire-keys",
+    "deny the tokens of signing keys for good",
+    lambda url, given: retire_named_keys(url, given.key_ids),
+    _add_arguments,
+)

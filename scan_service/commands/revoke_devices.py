@@ -3,7 +3,9 @@
 A restored scans database does not contain the revocations after the backup.
 """
 
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Sequence
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy.engine import URL
@@ -11,14 +13,14 @@ from sqlalchemy.engine import URL
 from scan_service.store.clock import DatabaseClock
 from scan_service.store.devices import revoke_many
 from scan_service.store.sessions import session
-from ticketing.chassis.settings import SettingsError
+from ticketing.chassis.command_line import Command
 
-ALL = "all"
+ALL: Final = "all"
 
 
-def revoke_devices(url: URL, arguments: Sequence[str], write: Callable[[str], None] = print) -> int:
-    """Revoke the devices of the ids in `arguments`, or all devices; return the exit status."""
-    device_ids = None if list(arguments) == [ALL] else frozenset(map(_read_id, arguments))
+def revoke_devices(url: URL, arguments: Sequence[UUID | str], write: Callable[[str], None] = print) -> int:
+    """Revoke devices by their ids, or all devices for `all`; return 1 if one of them is unknown, else 0."""
+    device_ids = None if ALL in arguments else frozenset(one for one in arguments if isinstance(one, UUID))
     with session(url) as connection:
         revoked, found = revoke_many(connection, device_ids, DatabaseClock().read(connection))
     write(f"{revoked} devices revoked; their streams end within a second")
@@ -28,8 +30,21 @@ def revoke_devices(url: URL, arguments: Sequence[str], write: Callable[[str], No
     return 1 if unknown else 0
 
 
-def _read_id(text: str) -> UUID:
+def read_device(text: str) -> UUID | str:
+    """Read the id of a device, or `all`, from the command line."""
     try:
-        return UUID(text)
+        return text if text == ALL else UUID(text)
     except ValueError:
-        raise SettingsError(f"revoke-devices: {text} is neither the id of a device nor `{ALL}`") from None
+        raise ArgumentTypeError(f"{text!r} is neither the id of a device nor `{ALL}`") from None
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("devices", metavar="ID", type=read_device, nargs="+", help=f"the id of a device, or `{ALL}`")
+
+
+COMMAND: Final = Command(
+    "revoke-devices",
+    "revoke gate devices; their streams end within a second",
+    lambda url, given: revoke_devices(url, given.devices),
+    _add_arguments,
+)

@@ -9,7 +9,10 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from time import perf_counter
 from typing import Final, TypeAlias
+
+from prometheus_client import Gauge
 
 from scan_service.convert.annulments import read_annulment
 from scan_service.convert.attempts import AttemptParser, read_gate
@@ -29,6 +32,7 @@ from scan_service.gate_stream.scan_lane import ScanLane
 from scan_service.gate_stream.upload_lane import UploadLane
 from scan_service.use_cases.annulments import Annulments
 from scan_service.use_cases.gates import Gates
+from scan_service.use_cases.scan_counters import SECONDS
 from ticketing.admission.codes import Codes
 from ticketing.admission.scans import Attempt, Gate, Scan
 from ticketing.chassis.batcher import Batcher
@@ -39,6 +43,7 @@ from ticketing.chassis.parsing import Fields, read_uuid
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
+STREAMS: Final = Gauge("ticketing_gate_streams", "Open streams of gates.")
 RECONNECT_WITHIN: Final = timedelta(seconds=2)
 
 
@@ -50,6 +55,8 @@ class Pending:
     scan_id: str
     answer: "asyncio.Future[Scan]"
     build_response: Callable[[Scan], pb.StreamScansResponse]
+    # The time of perf_counter() at which the message arrived.
+    arrival: float
 
 
 Outgoing: TypeAlias = Pending | pb.StreamScansResponse
@@ -76,6 +83,7 @@ class Streams:
         self._dependencies = dependencies
         self._open = set[Stream]()
         self._draining = False
+        STREAMS.set_function(self._open.__len__)
 
     async def run(
         self, messages: AsyncIterator[object], caller: Caller
@@ -88,6 +96,7 @@ class Streams:
         try:
             while (response := await stream.next()) is not None:
                 yield response
+                stream.note_written()
         finally:
             self._open.discard(stream)
             await stream.close()
@@ -131,6 +140,8 @@ class Stream:
         self._gate: Gate | None = None
         self._outgoing = deque[Outgoing]()
         self._outstanding = 0
+        # The arrival of the scan whose verdict is being written; None: another message is.
+        self._arrival: float | None = None
         self._draining = False
         self._reconnect_sent = False
         # The event is set when the writer has work: an answer is there, or the stream ends.
@@ -163,6 +174,12 @@ class Stream:
             await self._wait()
         # The credit returns before the answer is written: the device may send its next scan before the write returns.
         return self._message(self._outgoing.popleft())
+
+    def note_written(self) -> None:
+        """Measure the time of a scan whose verdict was written."""
+        if self._arrival is not None:
+            SECONDS.observe(perf_counter() - self._arrival)
+            self._arrival = None
 
     def end(self, failure: BaseException) -> None:
         """End the stream at once."""
@@ -203,6 +220,7 @@ class Stream:
             return outgoing
         if outgoing.build_response is result_message:
             self._outstanding -= 1
+            self._arrival = outgoing.arrival
         try:
             return outgoing.build_response(outgoing.answer.result())
         except Failure as failure:
@@ -245,6 +263,7 @@ class Stream:
             self._send(resend_message(opening.resend))
 
     def _submit(self, message: pb.ScanAttempt, gate: Gate) -> None:
+        arrival = perf_counter()
         if self._outstanding >= self._dependencies.credits.scans:
             raise overloaded("scans unanswered on one stream")
         fields = Fields(message, "scan.")
@@ -256,7 +275,7 @@ class Stream:
             self._send(rejected_message(message.scan_id, failure))
             return
         self._outstanding += 1
-        self._send(Pending(message.scan_id, answer, result_message))
+        self._send(Pending(message.scan_id, answer, result_message, arrival))
 
     def _annul(self, message: pb.Passage) -> None:
         """Annul the scan of a person who did not pass; a message about a person who passed gets no answer."""
@@ -269,7 +288,7 @@ class Stream:
             return
         answer = asyncio.create_task(self._dependencies.annulments.annul(annulment), name="annulment")
         answer.add_done_callback(lambda _: self._wake())
-        self._send(Pending(message.scan_id, answer, annulled_message))
+        self._send(Pending(message.scan_id, answer, annulled_message, perf_counter()))
 
     def _note_resent(self, message: pb.Resent) -> None:
         try:

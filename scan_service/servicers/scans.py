@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from scan_service.convert.annulments import read_annulment
@@ -23,6 +24,7 @@ from scan_service.use_cases.attendance import Attendances
 from scan_service.use_cases.holders import Holders
 from scan_service.use_cases.incidents import Incidents
 from scan_service.use_cases.look_ups import LookUps
+from scan_service.use_cases.scan_counters import SECONDS
 from scan_service.use_cases.scans import Scans
 from scan_service.use_cases.validation import Validation
 from ticketing.admission.codes import Codes
@@ -59,9 +61,13 @@ class ScansServicer(ScanServiceServicer):
 
     async def ScanTicket(self, request: pb.ScanTicketRequest, _context: Any) -> pb.ScanTicketResponse:  # noqa: N802 - the contract's name
         """Decide and record one scan."""
+        arrival = perf_counter()
         attempt = AttemptParser(current_caller(), self._codes).read_request(request)
-        batcher = self._use.batcher if attempt.offline is None else self._use.uploads
-        return pb.ScanTicketResponse(scan=scan_message(await batcher.submit(attempt)))
+        if attempt.offline is not None:
+            return pb.ScanTicketResponse(scan=scan_message(await self._use.uploads.submit(attempt)))
+        scan = await self._use.batcher.submit(attempt)
+        SECONDS.observe(perf_counter() - arrival)
+        return pb.ScanTicketResponse(scan=scan_message(scan))
 
     def StreamScans(self, request_iterator: AsyncIterator[Any], _context: Any) -> AsyncIterator[pb.StreamScansResponse]:  # noqa: N802 - the contract's name
         """Serve a gate's stream."""

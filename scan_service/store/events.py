@@ -35,5 +35,5 @@ def read_openings(connection: Connection, event_ids: Collection[UUID], now: date
     columns = (events.c.event_id, events.c.name, events.c.organizer_id, feed.c.whole_time)
     query = sa.select(*columns).where(events.c.event_id.in_(list(event_ids)))
     rows = connection.execute(query.join_from(events, feed, sa.true())).all()
-    resend = read_resend(connection) if rows else None
+    resend = read_resend(connection)
     return {row.event_id: GateOpening(row.name, row.organizer_id, row.whole_time, now, resend) for row in rows}

@@ -15,6 +15,7 @@ from scan_service.domain.refusals import event_not_found, scan_id_reused
 from scan_service.store import admission as store
 from scan_service.store import incidents
 from scan_service.use_cases.batch_locker import Answers, LockedBatch
+from scan_service.use_cases.scan_counters import count_scans
 from ticketing.admission.decision import Decision, PresentedTicket, decide
 from ticketing.admission.groups import decide_group, is_same_group
 from ticketing.admission.look_up_passes import LookUpPass
@@ -34,6 +35,7 @@ async def decide_batch(connection: LoopConnection, attempts: Sequence[Attempt], 
     if batch.forgeries:
         await connection.round_trip(*incidents.add_round_trip(batch.forgeries, batch.now))
     await connection.round_trip(*store.write_and_commit(batch.now, batch.recorded, batch.changed))
+    count_scans(batch.recorded)
     return answers
 
 

@@ -16,7 +16,6 @@ from itertools import groupby
 from typing import Final
 from uuid import UUID
 
-from prometheus_client import Gauge
 from sqlalchemy.engine import Connection
 
 from scan_service.adapters.tickets import TicketService
@@ -31,14 +30,15 @@ from ticketing.admission.codes import Codes
 from ticketing.admission.scans import Scan
 from ticketing.admission.tickets import AdmissionState
 from ticketing.chassis.database import Database
+from ticketing.chassis.metrics import database_gauge
 
 log = logging.getLogger(__name__)
 
-PENDING_DEVICES: Final = Gauge(
+PENDING_DEVICES: Final = database_gauge(
     "ticketing_recovery_pending_devices",
     "Gate devices that have not sent their scans again after a restore of the database.",
 )
-UNFINISHED: Final = Gauge(
+UNFINISHED: Final = database_gauge(
     "ticketing_recovery_unfinished",
     "1 while a recovery has not taken back everything that the ticket service has, else 0.",
 )

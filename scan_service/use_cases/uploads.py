@@ -23,6 +23,7 @@ from scan_service.domain.scan_times import settle_times
 from scan_service.store import incidents, uploads
 from scan_service.store.admission import TicketKey
 from scan_service.use_cases.batch_locker import Answers, LockedBatch
+from scan_service.use_cases.scan_counters import count_uploads
 from ticketing.admission.decision import PresentedTicket
 from ticketing.admission.groups import is_same_group
 from ticketing.admission.look_up_passes import LookUpPass
@@ -54,6 +55,7 @@ async def record_batch(connection: LoopConnection, attempts: Sequence[Attempt], 
         reassign, rows = incidents.reassign_round_trip(known, assigned, batch.now)
         statements, arguments = f"{statements}; {reassign}", (*arguments, *rows)
     await connection.round_trip(f"{statements}; COMMIT", arguments)
+    count_uploads(batch.new.values())
     # An upload may contain one scan twice, so the records are read from the batch at the end.
     return [answer if isinstance(answer, Failure) else batch.scan(answer) for answer in answers]
 

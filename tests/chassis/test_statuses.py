@@ -5,7 +5,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from ticketing.chassis.failures import Failure, invalid
-from ticketing.chassis.statuses import Catalogue, ReasonEntry, internal_status
+from ticketing.chassis.statuses import PUSHBACK_KEY, Catalogue, ReasonEntry, internal_status
 
 CATALOGUE = Catalogue(
     "tests.chassis",
@@ -35,6 +35,18 @@ def test_a_status_has_code_reason_domain_metadata_and_retry() -> None:
     )
     assert details[1].Unpack(retry)
     assert retry.retry_delay.ToTimedelta() == timedelta(seconds=1.5)
+
+
+@pytest.mark.parametrize(("wait", "shortest", "longest"), [(0.1, 100, 150), (2.0, 2_000, 3_000), (2.1, -1, -1)])
+def test_a_wait_for_retries_of_grpc_has_jitter_and_a_bound(wait: float, shortest: int, longest: int) -> None:
+    failure = Failure("SOLD_OUT", "none left", retry_after=timedelta(seconds=wait))
+    waits = {int(dict(CATALOGUE.status(failure).trailing_metadata)[PUSHBACK_KEY]) for _ in range(20)}
+    assert shortest <= min(waits) <= max(waits) <= longest
+    assert len(waits) > 1 or wait > 2
+
+
+def test_a_refusal_without_a_wait_says_nothing_to_retries_of_grpc() -> None:
+    assert PUSHBACK_KEY not in dict(CATALOGUE.status(Failure("SOLD_OUT", "none left")).trailing_metadata)
 
 
 def test_violations_become_a_bad_request() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from itertools import pairwise
-from time import monotonic
+from time import monotonic, time
 
 import pytest
 from prometheus_client import REGISTRY
@@ -161,10 +161,18 @@ async def test_a_task_that_never_started_can_be_stopped(tasks: Tasks) -> None:
     await tasks.new("work", Work().sweep, 1).stop()
 
 
+async def test_a_task_without_any_success_exports_the_time_of_its_start(tasks: Tasks) -> None:
+    before = time()
+    task = tasks.sweep("failing from the start", Work(*[ValueError("a fault")] * 1_000), interval_seconds=3_600)
+    await until(lambda: failures_of("failing from the start") >= 1)
+    assert before <= (last_success_of("failing from the start") or 0) <= time()
+    await task.stop()
+
+
 async def test_a_stopped_task_exports_no_success_and_starts_again(tasks: Tasks) -> None:
     work = Work()
     task = tasks.sweep("leading", work, interval_seconds=3_600)
-    await until(lambda: last_success_of("leading"))
+    await work.wait(1)
     await tasks.stop()
     assert last_success_of("leading") is None
     task.start()

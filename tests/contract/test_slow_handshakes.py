@@ -7,8 +7,8 @@ import grpc
 import pytest
 
 from tests.environment.certificates import Folder
-from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.tls import Tls
+from ticketing.client.channel_options import CHANNEL_OPTIONS
 
 # A handshake over a bad mobile network takes so long.
 SLOW_SECONDS = 1.0

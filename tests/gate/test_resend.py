@@ -12,9 +12,8 @@ import pytest
 from scan_service.commands.recover import recover
 from tests.environment.access import Issuer
 from tests.environment.waiting import eventually
-from tests.gate.conftest import NewHandheld
 from tests.scanning.gates import ScansDatabase, variables_of
-from tests.scanning.restores import back_up, restore
+from tests.scanning.restores import back_up, parsed, restore
 from ticketing.admission.scans import DenialReason
 from ticketing.gate.credential import Credential
 from ticketing.scans.v1 import device_service_pb2 as devices_pb
@@ -33,7 +32,7 @@ def recovered(database: ScansDatabase, tmp_path: Path, issuer: Issuer, monkeypat
 
     def run(*arguments: str) -> list[dict[str, object]]:
         lines: list[str] = []
-        recover(database.url, ["--json", *arguments], lines.append)
+        recover(database.url, parsed("--json", *arguments), lines.append)
         return [json.loads(line) for line in lines]
 
     return run
@@ -44,7 +43,7 @@ def now() -> str:
 
 
 def test_a_lost_admission_comes_back_and_a_second_one_is_an_incident(
-    database, wifi, office, new_handheld: NewHandheld, recovered: Recover
+    database, wifi, office, new_handheld, recovered: Recover
 ):
     event_id = database.event()
     once, twice = database.ticket(event_id), database.ticket(event_id)
@@ -66,7 +65,7 @@ def test_a_lost_admission_comes_back_and_a_second_one_is_an_incident(
 
 
 def test_the_own_gate_admits_nobody_twice_before_its_scan_is_sent_again(
-    database, wifi, new_handheld: NewHandheld, recovered: Recover, monkeypatch
+    database, wifi, new_handheld, recovered: Recover, monkeypatch
 ):
     event_id = database.event()
     ticket = database.ticket(event_id)
@@ -82,7 +81,7 @@ def test_the_own_gate_admits_nobody_twice_before_its_scan_is_sent_again(
 
 
 def test_annulled_checked_out_delivered_and_typed_scans_come_back(
-    database, wifi, office, new_handheld: NewHandheld, recovered: Recover
+    database, wifi, office, new_handheld, recovered: Recover
 ):
     event_id = database.event(admission_policy="RE_ENTRY")
     annulled, delivered, typed = (database.ticket(event_id) for _ in range(3))
@@ -114,7 +113,7 @@ def test_annulled_checked_out_delivered_and_typed_scans_come_back(
 
 
 def test_scans_that_are_not_lost_are_sent_again_without_effect(
-    database, wifi, office, new_handheld: NewHandheld, recovered: Recover
+    database, wifi, office, new_handheld, recovered: Recover
 ):
     event_id = database.event()
     ticket = database.ticket(event_id)
@@ -128,9 +127,7 @@ def test_scans_that_are_not_lost_are_sent_again_without_effect(
     assert office.incidents(event_id) == []
 
 
-def test_the_command_lists_the_devices_that_have_not_answered(
-    database, wifi, issuer, new_handheld: NewHandheld, recovered: Recover
-):
+def test_the_command_lists_the_devices_that_have_not_answered(database, wifi, issuer, new_handheld, recovered: Recover):
     event_id = database.event()
     ticket = database.ticket(event_id)
     orga = issuer.metadata("organizer", "orga")
@@ -161,7 +158,7 @@ def test_the_command_lists_the_devices_that_have_not_answered(
     assert (lines[0]["resent"], lines[0]["complete"]) == (1, False)
 
 
-def test_a_device_asks_once_and_reports_at_each_stream(database, wifi, new_handheld: NewHandheld, recovered: Recover):
+def test_a_device_asks_once_and_reports_at_each_stream(database, wifi, new_handheld, recovered: Recover):
     event_id = database.event()
     north = new_handheld(wifi.address, event_id, "north").connect()
     recovered("--since", now())
@@ -169,7 +166,7 @@ def test_a_device_asks_once_and_reports_at_each_stream(database, wifi, new_handh
     assert north.store.queue_length() == 0
 
 
-def test_old_scans_and_denied_ones_are_not_kept(database, wifi, new_handheld: NewHandheld):
+def test_old_scans_and_denied_ones_are_not_kept(database, wifi, new_handheld):
     event_id = database.event()
     north = new_handheld(wifi.address, event_id, "north").connect()
     assert not north.scan("nothing").admitted

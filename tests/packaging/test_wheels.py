@@ -144,6 +144,29 @@ def test_client_needs_grpc_and_protobuf_alone(wheels: Mapping[str, Wheel]) -> No
     assert wheels["ticketing-client"].names() == {"grpcio", "protobuf"}
 
 
+def test_the_client_works_outside_the_repository(wheels: Mapping[str, Wheel], tmp_path: Path) -> None:
+    for name, content in wheels["ticketing-client"].files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    (installed,) = {str(metadata.distribution(name).locate_file("")) for name in ("grpcio", "protobuf")}
+    program = f"""
+import sys
+sys.path[:0] = {[str(tmp_path), installed]}
+from ticketing.client import Reason, TicketingError, aio, connect
+from ticketing.tickets.v1 import event_service_pb2, event_service_pb2_grpc
+with connect("127.0.0.1:1", "token", plain_text=True, call_seconds=0.1) as channel:
+    try:
+        event_service_pb2_grpc.EventServiceStub(channel).GetEvent(event_service_pb2.GetEventRequest())
+    except TicketingError as error:
+        print(error.reason is Reason.UNSPECIFIED, aio.__file__)
+"""
+    # -I and -S: the repository is not on the path.
+    printed = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True
+    ).stdout
+    assert printed.split() == ["True", str(tmp_path / "ticketing" / "client" / "aio.py")]
+
+
 def test_gate_needs_nothing_that_only_servers_need(wheels: Mapping[str, Wheel]) -> None:
     assert wheels["ticketing-gate"].names() & SERVER_ONLY == set()
 

@@ -1,7 +1,10 @@
-"""Back up and restore a scans database, as `pg_dump` and `pg_restore` do."""
+"""Back up and restore a scans database, as `pg_dump` and `pg_restore` do, and the options of its recovery."""
+
+from argparse import ArgumentParser, Namespace
 
 from sqlalchemy.engine import URL
 
+from scan_service.commands.recover import add_arguments
 from tests.environment.databases import connected
 
 
@@ -25,3 +28,10 @@ def restore(url: URL, backup: dict[str, str]) -> None:
         for table, rows in backup.items():
             cursor.execute(f"INSERT INTO {table} SELECT * FROM json_populate_recordset(NULL::{table}, %s)", [rows])
         cursor.execute("SET session_replication_role = DEFAULT")
+
+
+def parsed(*arguments: str) -> Namespace:
+    """Parse the options of `python -m scan_service recover`."""
+    parser = ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(arguments)

@@ -16,6 +16,7 @@ from ticket_service.domain.reconciliation import ProviderRecords
 from ticket_service.settings import read_settings
 from ticket_service.store import audit as store
 from ticket_service.store.reconciliation import read_own_records
+from ticketing.chassis.command_line import Command
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.settings import Environment
 
@@ -71,3 +72,10 @@ def _write(write: Write, result: str, check: str, found: Sequence[str]) -> None:
     write(f"{result:>10} {check}")
     for line in found[: store.SHOWN]:
         write(f"{'':>10}   {line}")
+
+
+COMMAND: Final = Command(
+    "audit",
+    "check that the database and the payment providers agree with the promises",
+    lambda url, _: run_audit(url),
+)

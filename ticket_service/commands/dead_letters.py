@@ -1,12 +1,14 @@
 """Show, list and replay notifications that were not delivered."""
 
 from collections.abc import Callable
+from typing import Final
 
 from sqlalchemy.engine import URL
 
 from ticket_service.delivery.store import backlog, deliveries
 from ticket_service.store.sessions import session
 from ticketing.chassis.clock import system_clock
+from ticketing.chassis.command_line import Command
 
 Write = Callable[[str], None]
 
@@ -38,3 +40,14 @@ def replay_dead_letters(url: URL, write: Write = print) -> int:
     with session(url) as connection:
         write(f"{deliveries.replay_dead_letters(connection, system_clock())} dead letters are due again")
     return 0
+
+
+COMMANDS: Final = (
+    Command("outbox", "count the notifications that wait for each receiver", lambda url, _: show_backlog(url)),
+    Command(
+        "dead-letters list",
+        "list the notifications whose delivery failed for good",
+        lambda url, _: list_dead_letters(url),
+    ),
+    Command("dead-letters replay", "deliver all dead letters again", lambda url, _: replay_dead_letters(url)),
+)

@@ -6,6 +6,7 @@ arguments. An interrupted command leaves the rest to the running service, or to 
 
 import asyncio
 import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -15,14 +16,14 @@ from ticket_service.domain.erasures import Erasure, ErasureStatus, SubjectKind
 from ticket_service.use_cases.erasures import Erasures
 from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import system_clock
+from ticketing.chassis.command_line import Command
 from ticketing.chassis.database import Database
 from ticketing.chassis.texts import composed
 
 Write = Callable[[str], None]
 
-KINDS: Final = {"--user": SubjectKind.USER, "--address": SubjectKind.ADDRESS}
 # The audit trail names a command instead of a caller.
-COMMAND: Final = Caller("command line", frozenset())
+COMMAND_LINE: Final = Caller("command line", frozenset())
 
 
 def erase_addresses(url: URL, lines: Iterable[str] | None = None, write: Write = print) -> int:
@@ -31,12 +32,8 @@ def erase_addresses(url: URL, lines: Iterable[str] | None = None, write: Write =
     return _erase(url, SubjectKind.ADDRESS, [address for address in addresses if address], write)
 
 
-def erase_named(url: URL, words: Sequence[str], write: Write = print) -> int:
-    """Erase the users or addresses that the arguments name; return 2 for wrong arguments."""
-    kind, subjects = KINDS.get(words[0]), words[1:]
-    if kind is None or not subjects or not all(subjects):
-        write("erase takes --user ID ... or --address A ..., or addresses on standard input")
-        return 2
+def erase_named(url: URL, kind: SubjectKind, subjects: Sequence[str], write: Write = print) -> int:
+    """Erase the named users or addresses."""
     return _erase(url, kind, subjects, write)
 
 
@@ -51,7 +48,7 @@ async def _erase_all(url: URL, kind: SubjectKind, subjects: Sequence[str], write
         for named in subjects:
             # Stored texts are in NFC.
             subject = composed(named) or named
-            write(_line(await Erasures(database, None, system_clock).erase_stored(COMMAND, kind, subject)))
+            write(_line(await Erasures(database, None, system_clock).erase_stored(COMMAND_LINE, kind, subject)))
     finally:
         await database.close()
 
@@ -71,3 +68,35 @@ def _line(erasure: Erasure) -> str:
     if erasure.status is ErasureStatus.ERASING_SCANS:
         line += "; the running service asks the scan service"
     return line
+
+
+def _run(url: URL, given: Namespace) -> int:
+    if given.users:
+        return erase_named(url, SubjectKind.USER, given.users)
+    if given.addresses:
+        return erase_named(url, SubjectKind.ADDRESS, given.addresses)
+    return erase_addresses(url)
+
+
+def _read_subject(text: str) -> str:
+    if not text.strip():
+        raise ArgumentTypeError("is empty")
+    return text
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    subjects = parser.add_mutually_exclusive_group()
+    subjects.add_argument(
+        "--user", dest="users", metavar="ID", type=_read_subject, nargs="+", help="erase users by their ids"
+    )
+    subjects.add_argument(
+        "--address", dest="addresses", metavar="ADDRESS", type=_read_subject, nargs="+", help="erase mail addresses"
+    )
+
+
+COMMAND: Final = Command(
+    "erase",
+    "erase users, or mail addresses, by default those on standard input",
+    _run,
+    _add_arguments,
+)

@@ -1,11 +1,6 @@
-"""Show notifications and send one again, also one that was delivered: `python -m ticket_service notifications ...`.
+"""Show notifications and send one again, also one that was delivered: `python -m ticket_service notifications ...`."""
 
-show ID                                            show the deliveries of a notification
-list PURCHASE_ID                                   show all notifications of a purchase
-replay ID [--receiver NAME] [--purchase ID]        deliver a notification again
-"""
-
-import argparse
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID
@@ -20,21 +15,34 @@ from ticket_service.delivery.store.kept import (
 )
 from ticket_service.store.sessions import session
 from ticketing.chassis.clock import system_clock
+from ticketing.chassis.command_line import Command
 
 Write = Callable[[str], None]
 NOT_KEPT: Final = "no such notification is kept; TICKETS_REPLAY_DAYS says for how long relays keep them"
 
 
-def run_notifications(url: URL, words: Sequence[str], write: Write = print) -> int:
-    """Run `show`, `list` or `replay`; return 1 where the notification or its receiver does not exist."""
-    given = _parser().parse_args(words)
+def show_notification(url: URL, notification_id: UUID, write: Write = print) -> int:
+    """Write the deliveries of a notification; return 1 where no such notification is kept."""
     with session(url) as connection:
-        if given.command == "list":
-            return _show(connection, find_kept(connection, purchase_id=given.purchase_id), write)
-        kept = find_kept(connection, notification_id=given.notification_id)
-        if given.command == "show":
-            return _show(connection, kept, write)
-        return _replay(connection, kept, given.receiver, given.purchase, write)
+        return _show(connection, find_kept(connection, notification_id=notification_id), write)
+
+
+def list_notifications(url: URL, purchase_id: UUID, write: Write = print) -> int:
+    """Write all notifications of a purchase; return 1 where none is kept."""
+    with session(url) as connection:
+        return _show(connection, find_kept(connection, purchase_id=purchase_id), write)
+
+
+def replay_notification(
+    url: URL,
+    notification_id: UUID,
+    receiver: str | None = None,
+    purchase_id: UUID | None = None,
+    write: Write = print,
+) -> int:
+    """Deliver a notification again; return 1 where the notification, its receiver or its purchase does not exist."""
+    with session(url) as connection:
+        return _replay(connection, find_kept(connection, notification_id=notification_id), receiver, purchase_id, write)
 
 
 def _show(connection: Connection, kept: Sequence[KeptNotification], write: Write) -> int:
@@ -88,13 +96,37 @@ def _replay(
     return failed
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ticket_service notifications")
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("show").add_argument("notification_id", type=UUID)
-    commands.add_parser("list").add_argument("purchase_id", type=UUID)
-    again = commands.add_parser("replay")
-    again.add_argument("notification_id", type=UUID)
-    again.add_argument("--receiver")
-    again.add_argument("--purchase", type=UUID)
-    return parser
+def _add_notification(parser: ArgumentParser) -> None:
+    parser.add_argument("notification_id", metavar="ID", type=UUID, help="the id of a notification")
+
+
+def _add_purchase(parser: ArgumentParser) -> None:
+    parser.add_argument("purchase_id", metavar="PURCHASE_ID", type=UUID, help="the id of a purchase")
+
+
+def _add_replay(parser: ArgumentParser) -> None:
+    _add_notification(parser)
+    parser.add_argument("--receiver", metavar="NAME", help="webhook, nats or mail; all receivers by default")
+    parser.add_argument("--purchase", metavar="ID", type=UUID, help="the purchase, for a notification about an event")
+
+
+COMMANDS: Final = (
+    Command(
+        "notifications show",
+        "show the deliveries of a notification",
+        lambda url, given: show_notification(url, given.notification_id),
+        _add_notification,
+    ),
+    Command(
+        "notifications list",
+        "show all notifications of a purchase",
+        lambda url, given: list_notifications(url, given.purchase_id),
+        _add_purchase,
+    ),
+    Command(
+        "notifications replay",
+        "deliver a notification again",
+        lambda url, given: replay_notification(url, given.notification_id, given.receiver, given.purchase),
+        _add_replay,
+    ),
+)

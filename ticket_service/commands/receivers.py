@@ -1,12 +1,15 @@
 """Show and enable receivers that are disabled or paused: `python -m ticket_service receivers`."""
 
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from sqlalchemy.engine import URL
 
 from ticket_service.delivery.store.receiver_states import ReceiverState, enable, find_states
 from ticket_service.store.sessions import session
 from ticketing.chassis.clock import system_clock
+from ticketing.chassis.command_line import Command
 
 Write = Callable[[str], None]
 
@@ -21,17 +24,18 @@ def list_receivers(url: URL, write: Write = print) -> int:
     return 0
 
 
-def enable_receivers(url: URL, words: Sequence[str], write: Write = print) -> int:
-    """Let relays deliver to the named receivers again: `receivers enable NAME ...`."""
-    if len(words) < 2 or words[0] != "enable":  # noqa: PLR2004 - the word and one name
-        write("say `receivers`, or `receivers enable NAME ...`")
-        return 2
+def enable_receivers(url: URL, names: Sequence[str], write: Write = print) -> int:
+    """Let relays deliver to the named receivers again; return 1 if one of them was neither disabled nor paused."""
     status = 0
     with session(url) as connection:
-        for name in words[1:]:
-            is_enabled = enable(connection, name)
-            write(f"{name} {'is enabled' if is_enabled else 'was neither disabled nor paused'}")
-            status = status if is_enabled else 1
+        stopped = [state.receiver for state in find_states(connection) if _line(state)]
+        for name in names:
+            if enable(connection, name):
+                write(f"{name} is enabled")
+                continue
+            status = 1
+            others = f"; disabled or paused: {', '.join(stopped)}" if stopped else ""
+            write(f"no receiver of the name {name} is disabled or paused{others}")
     return status
 
 
@@ -41,3 +45,18 @@ def _line(state: ReceiverState) -> str:
     if state.paused_until is not None and state.paused_until > system_clock():
         return f"{state.receiver} is paused until {state.paused_until.isoformat()}: {state.cause}"
     return ""
+
+
+def _add_names(parser: ArgumentParser) -> None:
+    parser.add_argument("names", metavar="NAME", nargs="+", help="webhook, nats or mail")
+
+
+COMMANDS: Final = (
+    Command("receivers", "list the receivers that are disabled or paused", lambda url, _: list_receivers(url)),
+    Command(
+        "receivers enable",
+        "deliver to receivers again",
+        lambda url, given: enable_receivers(url, given.names),
+        _add_names,
+    ),
+)

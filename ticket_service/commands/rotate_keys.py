@@ -6,6 +6,7 @@ An operator retires the old key after a leak, or when no valid ticket has its si
 
 import asyncio
 import os
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
@@ -18,8 +19,9 @@ from ticket_service.settings import read_settings
 from ticket_service.store import keys as store
 from ticket_service.use_cases.keys import SigningKeys
 from ticketing.chassis.clock import Clock, system_clock
+from ticketing.chassis.command_line import Command
 from ticketing.chassis.database import Database
-from ticketing.chassis.settings import Environment, SettingsError
+from ticketing.chassis.settings import Environment
 
 DONE: Final = 0
 TOO_EARLY: Final = 1
@@ -37,18 +39,9 @@ def retire_keys(url: URL) -> int:
     return _run(url, lambda database, path: retire(database, path, system_clock, print))
 
 
-def retire_named_keys(url: URL, arguments: Sequence[str]) -> int:
+def retire_named_keys(url: URL, key_ids: Sequence[int]) -> int:
     """Retire keys by their ids, also those that another host's file or no file contains."""
-    key_ids = read_key_ids(arguments)
-    return _run(url, lambda database, path: retire_named(database, path, key_ids, system_clock, print))
-
-
-def read_key_ids(arguments: Sequence[str]) -> frozenset[int]:
-    """Read the ids of keys; raise SettingsError for a text that is none."""
-    for text in arguments:
-        if not (text.isascii() and text.isdecimal()):
-            raise SettingsError(f"retire-keys: {text} is not the id of a key")
-    return frozenset(int(text) for text in arguments)
+    return _run(url, lambda database, path: retire_named(database, path, frozenset(key_ids), system_clock, print))
 
 
 async def rotate(database: Database, key_file: Path, clock: Clock, write: Write) -> int:
@@ -124,3 +117,25 @@ def _run(url: URL, work: Callable[[Database, Path], Awaitable[int]]) -> int:
             await database.close()
 
     return asyncio.run(run())
+
+
+def read_key_id(text: str) -> int:
+    """Read the id of a key from the command line."""
+    if not (text.isascii() and text.isdecimal()):
+        raise ArgumentTypeError(f"{text!r} is not the id of a key")
+    return int(text)
+
+
+def _add_key_ids(parser: ArgumentParser) -> None:
+    parser.add_argument("key_ids", metavar="ID", type=read_key_id, nargs="*", help="the id of a signing key")
+
+
+COMMANDS: Final = (
+    Command("rotate-keys", "add a key that signs tokens in ten minutes", lambda url, _: rotate_keys(url)),
+    Command(
+        "retire-keys",
+        "deny the tokens of the named keys, or of all keys that no longer sign",
+        lambda url, given: retire_named_keys(url, given.key_ids) if given.key_ids else retire_keys(url),
+        _add_key_ids,
+    ),
+)

@@ -5,13 +5,13 @@ import time
 from datetime import datetime, timedelta
 from typing import Final
 
-from prometheus_client import Gauge
 from sqlalchemy.engine import Connection
 
 from ticket_service.delivery.store import backlog as store
 from ticket_service.delivery.store import receiver_states
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
+from ticketing.chassis.metrics import database_gauge
 
 log = logging.getLogger(__name__)
 
@@ -22,20 +22,14 @@ MAX_SHARE: Final = 0.01
 MAX_UNDISPATCHED: Final = timedelta(minutes=1)
 WARNING_SECONDS: Final = 300.0
 
-WAITING = Gauge("notifications_waiting", "Notifications that a receiver did not get yet.", ["receiver"])
-DEAD = Gauge("notifications_dead", "Dead letters.", ["receiver"])
-OLDEST = Gauge(
+WAITING = database_gauge("notifications_waiting", "Notifications that a receiver did not get yet.", ["receiver"])
+DEAD = database_gauge("notifications_dead", "Dead letters.", ["receiver"])
+OLDEST = database_gauge(
     "notifications_oldest_seconds",
     "The age of the oldest notification that a receiver did not get yet; `outbox`: that no relay has taken up.",
     ["receiver"],
-    multiprocess_mode="max",
 )
-DISABLED = Gauge(
-    "notifications_receiver_disabled",
-    "1: the receiver answered that it is gone.",
-    ["receiver"],
-    multiprocess_mode="max",
-)
+DISABLED = database_gauge("notifications_receiver_disabled", "1: the receiver answered that it is gone.", ["receiver"])
 # The value of the label `receiver` for notifications that no relay has taken up.
 OUTBOX: Final = "outbox"
 

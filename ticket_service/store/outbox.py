@@ -6,13 +6,16 @@ A change writes one row, however many receivers exist: `ticket_service.delivery.
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ticket_service.domain.notifications import Notification
+from ticket_service.store.sale_counters import count_changes
 from ticketing.chassis.arrays import array, ids
+from ticketing.chassis.database import after_commit
 from ticketing.chassis.ids import new_id
 
 # The row of a ticket supplies its purchase and its holder.
@@ -32,6 +35,7 @@ _WRITE: Final = sa.text("""
 def write(connection: Connection, notifications: Sequence[Notification], now: datetime) -> None:
     """Insert notifications in their order; the transaction has locked the ticket or the event that they are about."""
     if notifications:
+        after_commit(connection, partial(count_changes, notifications))
         columns = {
             "event_ids": ids(one.event_id for one in notifications),
             "notification_ids": ids(one.notification_id or new_id() for one in notifications),

@@ -51,6 +51,17 @@ def list_owed(
     return [OwedRefund(**row._asdict() | {"status": OwedRefundStatus(row.status)}) for row in rows]
 
 
+def count_owed(connection: Connection, limit: int) -> list[tuple[OwedRefundStatus, int, datetime]]:
+    """Count the owed refunds of all events by status, with the oldest since_time of each; at most `limit` of each kind.
+
+    The kinds are cancellations, refunds without a cancellation, and late payments.
+    """
+    parts = [part.limit(limit).subquery() for part in (_of_cancellations(), _of_tickets(), _of_payments())]
+    owed = sa.union_all(*(sa.select(part.c.status, part.c.since_time) for part in parts)).subquery("owed")
+    query = sa.select(owed.c.status, sa.func.count(), sa.func.min(owed.c.since_time)).group_by(owed.c.status)
+    return [(OwedRefundStatus(status), count, since) for status, count, since in connection.execute(query)]
+
+
 # Each part joins its orders by their whole key: one join for all parts compared every refund of an event with every
 # order of the event.
 def _of_cancellations() -> sa.Select[Any]:

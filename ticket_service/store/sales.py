@@ -27,6 +27,7 @@ from ticket_service.store.customers import (
     valid_tickets,
 )
 from ticket_service.store.events import event_of, offer_of
+from ticket_service.store.sale_counters import count_sales
 from ticket_service.store.tables import events, offers
 from ticketing.chassis.arrays import array
 from ticketing.chassis.ids import new_id
@@ -248,6 +249,7 @@ async def commit_batch(connection: LoopConnection, batch: SalesBatch, new: NewSa
         statements.append(_EXECUTE_AGAIN)
         arguments += [now, *_columns([_again_row(one) for one in new.again], _AGAIN_COLUMNS)]
     await connection.round_trip("; ".join([*statements, "COMMIT" if statements else "ROLLBACK"]), arguments)
+    count_sales([(sale.purchase, len(sale.tickets)) for sale in new.sales])
 
 
 def _write_arguments(batch: SalesBatch, new: NewSales, now: datetime) -> list[object]:

@@ -9,9 +9,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import chain
+from time import monotonic
 from typing import Final
 from uuid import UUID
 
+from prometheus_client import Gauge
 from sqlalchemy.engine import Connection
 
 from ticket_service.domain.feed import Page
@@ -38,6 +40,15 @@ GROUP_TICKETS: Final = 8_000
 BEGINNING: Final = -1
 
 
+FOLLOWERS: Final = Gauge("ticketing_feed_followers", "Streams of the feed that scan services have open.")
+LAG_REVISIONS: Final = Gauge(
+    "ticketing_feed_lag_revisions", "Changes that the slowest follower of the feed has not been sent."
+)
+LAG_SECONDS: Final = Gauge(
+    "ticketing_feed_lag_seconds", "Time since a follower of the feed was last sent everything; 0: nothing is left."
+)
+
+
 class _Watcher:
     """The cursor of one reader, and the events that may have changes after it."""
 
@@ -46,11 +57,19 @@ class _Watcher:
         self.has_changes = asyncio.Event()
         # The last known revision of each event: bounded by the number of events, not of changes.
         self._behind: dict[UUID, int] = {}
+        # The monotonic time since which changes have been left; None: none is left.
+        self.behind_since: float | None = None
 
     def note(self, heads: Mapping[UUID, int]) -> None:
         self._behind.update({event_id: head for event_id, head in heads.items() if head > self.cursor(event_id)})
         if self._behind:
             self.has_changes.set()
+            if self.behind_since is None:
+                self.behind_since = monotonic()
+
+    def lag(self) -> int:
+        """Return the number of changes that are left; the thread of the metrics calls this."""
+        return sum(head - self.cursor(event_id) for event_id, head in self._behind.copy().items())
 
     def cursor(self, event_id: UUID) -> int:
         return self.cursors.get(event_id, BEGINNING)
@@ -93,6 +112,9 @@ class Feed:
         self._is_draining = False
         self._polls = 0
         self._poller: BackgroundTask | None = None
+        FOLLOWERS.set_function(self._watchers.__len__)
+        LAG_REVISIONS.set_function(lambda: max((one.lag() for one in self._watchers.copy()), default=0))
+        LAG_SECONDS.set_function(self._lag_seconds)
 
     def start(self, tasks: Tasks) -> None:
         """Start the poller. A process whose poller fails sends no changes, so its readers need another process."""
@@ -140,10 +162,15 @@ class Feed:
                             yield own_epoch, new
                         if self._is_draining:
                             return
+                watcher.behind_since = None
                 await watcher.has_changes.wait()
                 watcher.has_changes.clear()
         finally:
             self._watchers.discard(watcher)
+
+    def _lag_seconds(self) -> float:
+        since = [one.behind_since for one in self._watchers.copy()]
+        return max((monotonic() - begin for begin in since if begin is not None), default=0.0)
 
     async def _read(self, behind: Mapping[UUID, int]) -> list[Page]:
         return await self._database.run(

@@ -9,6 +9,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -30,10 +31,11 @@ from ticket_service.store.access import Condition, event_administered_by, purcha
 from ticket_service.store.customers import find_holdings
 from ticket_service.store.events import lock_event
 from ticket_service.store.purchases import find_purchase
+from ticket_service.store.sale_counters import count_end
 from ticket_service.use_cases.issuing import Issuing
 from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.callers import Caller
-from ticketing.chassis.database import Database
+from ticketing.chassis.database import Database, after_commit
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.ids import new_id
 
@@ -168,6 +170,7 @@ class Holds:
                 store.update_counters(connection, inventory)
                 _enter_withdrawal(connection, locked, now)
                 _record(connection, caller, ChangeKind.PURCHASE_RELEASED, locked, now, {})
+                after_commit(connection, partial(count_end, released.status))
             return None
 
         return await self._database.run(work)
@@ -235,6 +238,8 @@ class Holds:
         for entry in charge_entries(purchase, after):
             ledger.enter(connection, entry, now)
         outbox.write(connection, hold_expired(after), now)
+        if after.status in {PurchaseStatus.DECLINED, PurchaseStatus.RELEASED}:
+            after_commit(connection, partial(count_end, after.status))
         return after
 
     def _apply_payment(

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from prometheus_client import Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from ticketing.chassis.failures import Failure, overloaded
 
@@ -27,6 +27,7 @@ BATCH_SIZE = Histogram(
     "batch_size", "Requests in a batch.", ["batcher"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 )
 WAITING = Gauge("batch_waiting", "Requests waiting for a batch.", ["batcher"])
+REFUSED = Counter("batch_refused_total", "Requests refused with OVERLOADED, because too many wait.", ["batcher"])
 
 Process = Callable[[Sequence[Request]], Awaitable[Sequence[Answer | Failure]]]
 
@@ -59,7 +60,7 @@ class Batcher(Generic[Request, Answer]):
         self._gather_seconds = gather_seconds
         self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
         self._worker: asyncio.Task[None] | None = None
-        self._size = BATCH_SIZE.labels(name)
+        self._size, self._refused = BATCH_SIZE.labels(name), REFUSED.labels(name)
         WAITING.labels(name).set_function(self._waiting.__len__)
 
     async def submit(self, request: Request) -> Answer:
@@ -79,6 +80,7 @@ class Batcher(Generic[Request, Answer]):
             Failure: OVERLOADED where too many requests wait.
         """
         if len(self._waiting) >= self._max_waiting:
+            self._refused.inc()
             raise overloaded(self._name)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))

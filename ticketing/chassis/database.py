@@ -63,6 +63,20 @@ READ_REST: Final = 4.0
 MAX_REST_SECONDS: Final = 1.0
 
 
+# The key of the list in `Connection.info` of what follows the commit.
+_AFTER_COMMIT: Final = "after_commit"
+
+
+def after_commit(connection: Connection, action: Callable[[], None]) -> None:
+    """Call `action`, which counts what a unit of work did, once its transaction has committed.
+
+    A rollback drops the action, so a unit of work that runs again counts once. A connection that no Database opened
+    drops it too.
+    """
+    if (actions := connection.info.get(_AFTER_COMMIT)) is not None:
+        actions.append(action)
+
+
 class RowsLocked(Failure):
     """The failure of work that waited for a row, which another session has locked, until the lock_timeout of its pool."""
 
@@ -171,8 +185,12 @@ class _Pool:
                 with self._engine.connect() as connection:
                     if isolation is not None:
                         connection.execution_options(isolation_level=isolation)
+                    connection.info[_AFTER_COMMIT] = actions = list[Callable[[], None]]()
                     with connection.begin():
-                        return work(connection)
+                        result = work(connection)
+                    for action in actions:
+                        action()
+                    return result
             except PoolTimeoutError as error:
                 raise overloaded("database connections") from error
             except DBAPIError as error:

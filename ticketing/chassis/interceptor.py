@@ -40,8 +40,13 @@ CALLS = Counter("grpc_server_calls_total", "Calls that ended, by their status.",
 SECONDS = Histogram(
     "grpc_server_seconds", "Time from the arrival of a call to its answer or the end of its stream.", ["method"]
 )
+FAILED = Counter(
+    "grpc_server_failures_total",
+    "Calls that ended with an error, by its reason as on the wire; `INTERNAL`: an unexpected exception.",
+    ["method", "reason"],
+)
 # The caches need no bound: only methods that exist reach them.
-_counter, _timer = cache(CALLS.labels), cache(SECONDS.labels)
+_counter, _timer, _failure = cache(CALLS.labels), cache(SECONDS.labels), cache(FAILED.labels)
 
 # This value replaces a message whose bytes do not decode: invalid UTF-8, truncated, garbage.
 MALFORMED: Final = object()
@@ -90,6 +95,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._catalogue = catalogue
         self._limiter = limiter
         self._verify_local_token = verify_local_token
+        # A rate needs a sample before the first error.
+        for method in policy:
+            _failure(method, "INTERNAL")
 
     async def intercept_service(
         self,
@@ -227,13 +235,15 @@ class _CallCompletion:
         else:
             error_id = str(new_id())
             log.error("unexpected exception", exc_info=error, extra={"error_id": error_id, "method": self._method})
-            self._record("INTERNAL")
+            self._record("INTERNAL", reason="INTERNAL")
             await self._context.abort_with_status(internal_status(error_id))
 
     def _record(self, code: str, reason: str = "") -> None:
         seconds = time.perf_counter() - self._begin
         _counter(self._method, code).inc()
         _timer(self._method).observe(seconds)
+        if reason:
+            _failure(self._method, reason).inc()
         is_routine = code == "OK" or (not self.is_identified and reason in {UNAUTHENTICATED, OVERLOADED})
         level = logging.DEBUG if is_routine else logging.WARNING if reason == OVERLOADED else logging.INFO
         if log.isEnabledFor(level):

@@ -10,10 +10,14 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
+from prometheus_client import Gauge
+
 from ticketing.chassis.loop_connection import LoopConnection
 from ticketing.chassis.tasks import BackgroundTask, Essential, Tasks
 
 log = logging.getLogger(__name__)
+
+LEADS: Final = Gauge("ticketing_leader", "1: this process does the tasks of the leader.")
 
 # Any number that is the same in all processes; PostgreSQL scopes it to one database.
 LOCK: Final = 7_205_759_403_792_795
@@ -82,6 +86,7 @@ class Leadership:
 
     async def _lead(self) -> None:
         log.info("this process leads")
+        LEADS.set(1)
         for task in self._tasks:
             task.start()
         try:
@@ -97,6 +102,7 @@ class Leadership:
                     self.task.record.succeeded(seconds_ago=silent_seconds)
                 await asyncio.sleep(POLL_SECONDS)
         finally:
+            LEADS.set(0)
             for task in self._tasks:
                 await task.stop()
         log.info("another process leads")

@@ -5,11 +5,11 @@ from typing import Final
 
 import grpc.aio
 
-from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.ids import new_id
 from ticketing.chassis.interceptor import REQUEST_ID_KEY
 from ticketing.chassis.logs import REQUEST_ID
 from ticketing.chassis.tls import PLAIN, Tls
+from ticketing.client.channel_options import CHANNEL_OPTIONS
 
 log = logging.getLogger(__name__)
 

@@ -4,14 +4,15 @@ With `--ready` it exits with 0 only if the service is ready for calls. The probe
 (TICKETING_TLS_CA).
 """
 
-import argparse
 import os
 import sys
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from ticketing.chassis.arguments import Parser
 from ticketing.chassis.health import READINESS
+from ticketing.chassis.interrupts import quietly
 from ticketing.chassis.settings import Environment
 from ticketing.chassis.tls import PLAIN, Tls
 from ticketing.chassis.tls_settings import read_tls
@@ -39,7 +40,7 @@ def is_ready(address: str, seconds: float = PROBE_SECONDS, tls: Tls = PLAIN) -> 
 
 def main(arguments: list[str]) -> int:
     """Probe a service; return 0 where it is healthy, 1 where not or where the certificates cannot be used."""
-    parser = argparse.ArgumentParser(prog="probe", description="Ask a service for its health.")
+    parser = Parser(prog="python -m ticketing.chassis.probe", description="Ask a service for its health.")
     parser.add_argument("address", metavar="HOST:PORT", help="the address of the service")
     parser.add_argument("--ready", action="store_true", help="ask whether the service is ready, not only alive")
     options = parser.parse_args(arguments)
@@ -53,4 +54,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(quietly(lambda: main(sys.argv[1:])))

@@ -6,20 +6,23 @@ import gc
 import logging
 import os
 import sys
+from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import psycopg2
 import sqlalchemy.exc
 import uvloop
-from prometheus_client import Info
+from prometheus_client import Gauge, Info
 from sqlalchemy.engine import URL
 
 from ticketing.chassis.authentication import Authenticator, TokenRequirements
+from ticketing.chassis.certificate_watch import CertificateWatch
 from ticketing.chassis.clock import Clock
+from ticketing.chassis.command_line import Command, CommandLine, Given
 from ticketing.chassis.connections import database_url
 from ticketing.chassis.database_checks import UnsuitableDatabaseError, check_server
 from ticketing.chassis.database_probe import DatabaseProbe
@@ -47,6 +50,10 @@ log = logging.getLogger(__name__)
 
 BUILD: Final = Info("ticketing_build", "The version of the program.")
 BUILD.info({"version": VERSION})
+READY: Final = Gauge("ticketing_ready", "1: the process is ready; of several workers, their number.")
+
+# The word of the command line that migrates the database alone.
+MIGRATE: Final = "migrate"
 
 # The number of new objects after which Python's cycle collector runs; the default of 700 is about a dozen calls.
 GC_THRESHOLD: Final = 20_000
@@ -98,6 +105,9 @@ class ProgramSettings(Protocol):
 S = TypeVar("S", bound=ProgramSettings)
 
 
+BuildProgram = Callable[[S, URL], Program]
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceDefinition:
     """The name, database, migrations and commands of one service."""
@@ -105,50 +115,44 @@ class ServiceDefinition:
     name: str
     database: str
     migrations: Path
-    # Commands on the database, by name; each returns its exit status.
-    commands: Mapping[str, Callable[[URL], int]] = field(default_factory=dict)
-    # Commands that also take arguments, at least one.
-    argument_commands: Mapping[str, Callable[[URL, Sequence[str]], int]] = field(default_factory=dict)
-
-    def command(self, words: Sequence[str]) -> Callable[[URL], int] | None:
-        """Return the command that the words of a command line name; None where they name none."""
-        if len(words) > 1 and (run := self.argument_commands.get(words[0])) is not None:
-            return lambda url: run(url, words[1:])
-        return self.commands.get(" ".join(words))
+    commands: Sequence[Command] = ()
 
 
-BuildProgram = Callable[[S, URL], Program]
+@dataclass(frozen=True, slots=True)
+class OtherProgram(Generic[S]):
+    """A program of a service beside the service itself, with a word of the command line and settings of its own."""
+
+    meaning: str
+    read_settings: Callable[[Environment], S]
+    build: BuildProgram[S]
 
 
 def main(
     definition: ServiceDefinition,
     read_settings: Callable[[Environment], S],
     build: BuildProgram[S],
-    other_programs: Mapping[str, BuildProgram[S]] = MappingProxyType({}),
+    other_programs: Mapping[str, OtherProgram[S]] = MappingProxyType({}),
 ) -> int:
-    """Run a service until a signal stops it, or the argument of the command line: `migrate`, a command, another program.
+    """Run a service until a signal stops it, or what the command line names: `migrate`, a command, another program.
 
     Returns:
         The exit status: 0, or that of the command; 1 where the program cannot serve; 2 for wrong arguments or settings.
     """
-    usages = [f"{name} ARGUMENTS" for name in definition.argument_commands]
-    arguments = ["migrate", *definition.commands, *usages, *other_programs]
-    command = " ".join(sys.argv[1:])
-    if command == "--version":
-        print(f"{definition.name} {VERSION}")  # noqa: T201 - a command line answers on standard output
-        return 0
-    if command and definition.command(sys.argv[1:]) is None and command not in {"migrate", *other_programs}:
-        return _complain(definition, f"takes no argument but `{'` or `'.join(arguments)}`, not {command}", 2)
+    others = {
+        "": "run the service",
+        **{name: program.meaning for name, program in other_programs.items()},
+        MIGRATE: "migrate the database and end; every start does so too",
+    }
+    given = CommandLine(definition.name, definition.commands, others).parse(sys.argv[1:])
+    if (other := other_programs.get(given.name)) is not None:
+        read_settings, build = other.read_settings, other.build
     environment = Environment(os.environ)
     settings = read_settings(environment)
     try:
         environment.check()
         configure_logs(settings.service.log_level, definition.name)
         raise_file_limit()
-        return _run(command, definition, settings, other_programs.get(command, build))
-    except KeyboardInterrupt:
-        # Ctrl-C ended the start; later the event loop handles the signal.
-        return 130
+        return _run(given, definition, settings, build)
     except (SettingsError, EmbeddedPostgresError) as error:
         return _complain(definition, str(error), 2)
     except (OSError, UnsuitableDatabaseError, psycopg2.OperationalError, sqlalchemy.exc.OperationalError) as error:
@@ -156,24 +160,24 @@ def main(
         return _complain(definition, f"cannot serve: {' '.join(str(getattr(error, 'orig', error)).split())}", 1)
 
 
-def _run(command: str, definition: ServiceDefinition, settings: S, build: BuildProgram[S]) -> int:
+def _run(given: Given, definition: ServiceDefinition, settings: S, build: BuildProgram[S]) -> int:
     with _running_database(settings.service, definition) as url:
         check_server(url)
-        if (run_command := definition.command(sys.argv[1:])) is not None:
-            return _run_command(run_command, url)
+        if given.command is not None and given.arguments is not None:
+            return _run_command(given.command.run, url, given.arguments)
         migrate(url, definition.migrations)
         service = settings.service
-        if not command and service.workers > 1 and not service.listen.shares_port:
+        if not given.name and service.workers > 1 and not service.listen.shares_port:
             return run_workers(service)
-        if command != "migrate":
+        if given.name != MIGRATE:
             # With asyncio's own loop a small call takes a fifth longer; for streams both loops are equally fast.
             uvloop.run(_serve(lambda: build(settings, url), service, url, definition.name))
     return 0
 
 
-def _run_command(command: Callable[[URL], int], url: URL) -> int:
+def _run_command(run: Callable[[URL, Namespace], int], url: URL, arguments: Namespace) -> int:
     try:
-        return command(url)
+        return run(url, arguments)
     except sqlalchemy.exc.ProgrammingError as error:
         if getattr(error.orig, "pgcode", None) in UNDEFINED:
             reason = str(error.orig).partition("\n")[0]
@@ -213,6 +217,7 @@ async def _serve(build: Callable[[], Program], settings: ServiceSettings, url: U
     stop_requested = stop_signal()
     link = SupervisorLink.of_environment(os.environ)
     listen, report = settings.listen, program.health.report
+    READY.set_function(lambda: report().is_ready)
     endpoints = (
         Endpoints(listen.host, settings.metrics_port, listen.tls, report)
         if link is None
@@ -244,7 +249,7 @@ async def process_tasks(tasks: Tasks, settings: ServiceSettings, url: URL, name:
     probe = DatabaseProbe(url, name)
     probe.task(tasks).start()
     if settings.listen.tls != PLAIN:
-        tasks.sweep("certificates", settings.listen.tls, CERTIFICATE_SECONDS)
+        tasks.sweep("certificates", CertificateWatch(settings.listen.tls), CERTIFICATE_SECONDS)
     try:
         yield
     finally:

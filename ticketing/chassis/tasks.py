@@ -19,7 +19,9 @@ from ticketing.chassis.failures import Failure
 log = logging.getLogger(__name__)
 
 LAST_SUCCESS: Final = Gauge(
-    "ticketing_task_last_success_timestamp_seconds", "The time of the last success of a background task.", ["task"]
+    "ticketing_task_last_success_timestamp_seconds",
+    "The time of the last success of a background task; before the first one, the time of its start.",
+    ["task"],
 )
 FAILURES: Final = Counter("ticketing_task_failures", "Failures of a background task.", ["task"])
 
@@ -227,6 +229,8 @@ class Tasks:
         if task.record.name in self._running:
             raise ValueError(f"a background task {task.record.name} runs already")
         self._running[task.record.name] = task
+        # A task that never succeeds must be visible too.
+        LAST_SUCCESS.labels(task.record.name).set(time())
 
     def leave(self, task: BackgroundTask) -> None:
         """Remove a task that stops; its last success would soon look like a fault."""

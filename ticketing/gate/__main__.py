@@ -2,7 +2,11 @@
 
 import sys
 
-from ticketing.gate.command import main
+from ticketing.chassis.interrupts import end_at_once, quietly
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_at_once()
+    # Imported here, because the import takes half a second, in which Ctrl-C would print a traceback.
+    from ticketing.gate.command import main
+
+    sys.exit(quietly(main))

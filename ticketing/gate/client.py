@@ -6,7 +6,7 @@ from typing import Final
 
 import grpc
 
-from ticketing.chassis.channel import CHANNEL_OPTIONS
+from ticketing.client.channel_options import CHANNEL_OPTIONS
 from ticketing.gate.credential import Credential
 from ticketing.scans.v1 import scan_pb2
 

@@ -14,8 +14,8 @@ from cryptography import x509
 
 from ticketing.admission.scans import Gate
 from ticketing.admission.tokens import PublicKey
-from ticketing.chassis.channel import CHANNEL_OPTIONS
 from ticketing.chassis.tls import Tls
+from ticketing.client.channel_options import CHANNEL_OPTIONS
 from ticketing.gate.answer_text import LinePrinter, OutputError, StatusPrinter
 from ticketing.gate.client import GATE_CHANNEL_OPTIONS, ScanServiceClient
 from ticketing.gate.connection import Connection

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from ticketing.admission.scans import Gate, ScanType
 from ticketing.admission.tickets import TicketType
+from ticketing.chassis.arguments import Parser
 from ticketing.chassis.bounds import bounds_of
 from ticketing.chassis.texts import composed, fault_of_name
 from ticketing.chassis.tls import Identity, Tls, is_loopback
@@ -48,7 +49,7 @@ class RunOptions:
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the command line."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, description="A gate device: scans tickets, online and offline.")
+    parser = Parser(prog=PROGRAM, description="A gate device: scans tickets, online and offline.")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True)
     run_parser = commands.add_parser("run", help="scan at a gate")

@@ -1,20 +1,17 @@
 """The errors of a call: refusals of the scan service, and faults of the network, such as a proxy that answers itself."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc.error_details_pb2 import ErrorInfo
-from google.rpc.status_pb2 import Status
+
+from ticketing.client.details import details_of
 
 # The contract states the domain and the reasons (error_reason.proto).
 DOMAIN: Final = "scans.ticketing"
-UNAUTHENTICATED: Final = "ERROR_REASON_UNAUTHENTICATED"
-FORBIDDEN: Final = "ERROR_REASON_FORBIDDEN"
-_DETAILS: Final = "grpc-status-details-bin"
+UNAUTHENTICATED: Final = "UNAUTHENTICATED"
+FORBIDDEN: Final = "FORBIDDEN"
 _MAX_TEXT: Final = 120
 
 # The cause for people, by a part of gRPC's error message. The message itself lists addresses and sockets. The display
@@ -77,15 +74,8 @@ def error_text(error: grpc.RpcError, *, with_code: bool = True) -> str:
 
 def _own_reason(error: grpc.RpcError) -> str:
     """Return the reason of the scan service's ErrorInfo; empty if there is none."""
-    trailers: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()  # type: ignore[assignment]  # pairs, in fact
-    value = dict(trailers).get(_DETAILS, b"")
-    try:
-        details = Status.FromString(value if isinstance(value, bytes) else b"").details
-    except DecodeError:
-        return ""
-    info = ErrorInfo()
-    is_own = any(detail.Unpack(info) and info.domain == DOMAIN for detail in details)
-    return info.reason if is_own else ""
+    details = details_of(error.trailing_metadata())
+    return details.reason if details.domain == DOMAIN else ""
 
 
 def _one_line(text: str | None) -> str:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from ticketing.chassis.clock import system_clock
+from ticketing.chassis.command_line import Command
 from ticketing.chassis.health import Health
 from ticketing.chassis.server import Server
 from ticketing.chassis.service import ServiceDefinition, call_interceptor, main
@@ -48,6 +49,9 @@ def count_starts(url: URL) -> int:
 
 
 if __name__ == "__main__":
-    commands = {"lucky": lambda url: 7 if url.database else 1, "starts": count_starts}
+    commands = (
+        Command("lucky", "return 7", lambda url, _: 7 if url.database else 1),
+        Command("starts", "count the starts", lambda url, _: count_starts(url)),
+    )
     definition = ServiceDefinition("toy", "toy", Path(__file__).parent / "migrations", commands)
     sys.exit(main(definition, lambda e: Settings(read_service_settings(e, "TOY", 0, 0)), App))

@@ -1,13 +1,13 @@
 """Tests of retired keys, which no publication of the ticket service makes valid again."""
 
+from argparse import ArgumentTypeError
 from datetime import UTC, timedelta
 
 import pytest
 from nacl.signing import SigningKey
 
-from scan_service.commands.retire_keys import retire_named_keys
+from scan_service.commands.retire_keys import read_key_id, retire_named_keys
 from tests.scanning.gates import NOW, token_of
-from ticketing.chassis.settings import SettingsError
 from ticketing.scans.v1 import scan_pb2
 from ticketing.tickets.v1 import signing_key_pb2
 
@@ -71,15 +71,15 @@ async def test_the_earliest_retirement_counts(database, paired, tickets, event_i
 
 async def test_the_command_retires_a_key_that_the_ticket_service_lost(database, paired, tickets, event_id):
     lines: list[str] = []
-    assert retire_named_keys(database.url, ["1", "7"], lines.append) == 1
+    assert retire_named_keys(database.url, [1, 7], lines.append) == 1
     assert lines == ["retired: 1; gates deny their tokens within a minute", "unknown: 7"]
     [first] = database.rows("retired_keys")
     await publish(paired, tickets, published(SigningKey.generate(), key_id=3))
     assert (await paired.scan(event_id, database.unknown(event_id).token)).denial_reason == INVALID_SIGNATURE
-    assert retire_named_keys(database.url, ["1"], lines.append) == 0
+    assert retire_named_keys(database.url, [1], lines.append) == 0
     assert database.rows("retired_keys") == [first]
 
 
-def test_the_command_names_an_argument_that_is_no_key_id(database):
-    with pytest.raises(SettingsError, match="retire-keys: x is not the id of a key"):
-        retire_named_keys(database.url, ["1", "x"])
+def test_the_command_names_an_argument_that_is_no_key_id():
+    with pytest.raises(ArgumentTypeError, match="'x' is not the id of a key"):
+        read_key_id("x")

@@ -2,13 +2,13 @@
 
 import asyncio
 import uuid
+from argparse import ArgumentTypeError
 
 import pytest
 
-from scan_service.commands.revoke_devices import revoke_devices
+from scan_service.commands.revoke_devices import read_device, revoke_devices
 from tests.environment.refusals import refusal
 from tests.scanning.gates import Device
-from ticketing.chassis.settings import SettingsError
 from ticketing.scans.v1 import device_service_pb2 as pb
 
 
@@ -38,15 +38,20 @@ async def test_named_devices_are_revoked_and_unknown_ones_are_listed(database, s
     await revoked.open(event_id)
     await kept.open(event_id)
     lines: list[str] = []
-    assert await asyncio.to_thread(revoke_devices, database.url, [revoked_id, unknown], lines.append) == 1
+    assert (
+        await asyncio.to_thread(
+            revoke_devices, database.url, [read_device(revoked_id), read_device(unknown)], lines.append
+        )
+        == 1
+    )
     assert lines == ["1 devices revoked; their streams end within a second", f"unknown: {unknown}"]
     assert (await refusal(revoked.receive())).reason == "UNAUTHENTICATED"
     assert (await kept.scan("nothing")).scan_id
 
 
-def test_an_argument_that_is_no_id_is_named(database):
-    with pytest.raises(SettingsError, match="revoke-devices: x is neither"):
-        revoke_devices(database.url, ["x"])
+def test_an_argument_that_is_no_id_is_named():
+    with pytest.raises(ArgumentTypeError, match="'x' is neither the id of a device nor `all`"):
+        read_device("x")
 
 
 async def test_a_revocation_is_logged_for_a_later_restore(database, service, orga, caplog):

@@ -12,9 +12,8 @@ from scan_service.commands.recover import recover
 from scan_service.store.tables import tickets as tickets_table
 from tests.environment.waiting import until
 from tests.scanning.gates import Device, ScansDatabase, Service, variables_of
-from tests.scanning.restores import back_up, restore
+from tests.scanning.restores import back_up, parsed, restore
 from ticketing.chassis.settings import SettingsError
-from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 from ticketing.tickets.v1.ticket_feed_service_pb2 import CheckIn
@@ -31,7 +30,7 @@ def recovered(database: ScansDatabase, tmp_path, issuer, tickets, monkeypatch) -
 
     async def run(*arguments: str) -> list[dict[str, object]]:
         lines: list[str] = []
-        await asyncio.to_thread(recover, database.url, ["--json", *arguments], lines.append)
+        await asyncio.to_thread(recover, database.url, parsed("--json", *arguments), lines.append)
         return [json.loads(line) for line in lines]
 
     return run
@@ -144,7 +143,7 @@ async def test_a_check_in_of_a_ticket_that_is_not_replicated_yet_is_taken_back(
     event_id = database.event()
     shown = database.unknown(event_id)
     report = CheckIn(event_id=str(event_id), ticket_id=str(shown.ticket_id), sequence=1)
-    report.check_in_time.CopyFrom(timestamp(datetime.now(UTC)))
+    report.check_in_time.FromDatetime(datetime.now(UTC))
     tickets[0].reported.append(report)
     # A ticket whose check-in was annulled needs no row.
     tickets[0].reported.append(CheckIn(event_id=str(event_id), ticket_id=str(uuid.uuid4()), sequence=2))
@@ -203,7 +202,7 @@ async def settled(tickets, count: int) -> list[CheckIn]:
 
 def admissions(database: ScansDatabase) -> list[tuple[object, ...]]:
     names = ("ticket_id", "check_in_time", "entry_scan_id", "inside", "sequence")
-    return sorted(tuple(row[name] for name in names) for row in database.rows("tickets"))
+    return sorted((tuple(row[name] for name in names) for row in database.rows("tickets")), key=str)
 
 
 async def test_the_ticket_services_state_is_replicated_anew(database, paired, tickets, recovered: Recover):

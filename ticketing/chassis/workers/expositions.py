@@ -2,6 +2,8 @@
 
 Each worker exposes its own metrics, so nothing in a worker depends on the number of workers. The library's mode for
 several processes writes every count to a mapped file, and supports neither functions of gauges nor info metrics.
+
+A supervisor runs the program of its workers, so it has imported the modules that define their database gauges.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,6 +13,8 @@ from typing import Final
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
+
+from ticketing.chassis.metrics import is_database_gauge
 
 # A gauge of a time or an age counts nothing: the sum shows the latest time and the greatest age.
 LARGEST: Final = ("_seconds", "_created")
@@ -69,7 +73,7 @@ def add_up(workers: Iterable[Iterable[Metric]]) -> Iterator[Metric]:
 
 
 def _joined(family: Metric, one: float, other: float) -> float:
-    if family.type not in COUNTED and family.name.endswith(LARGEST):
+    if family.type not in COUNTED and (family.name.endswith(LARGEST) or is_database_gauge(family.name)):
         return max(one, other)
     return one if family.name.endswith(INFO) else one + other
 

@@ -1,4 +1,4 @@
-"""The options of every channel that stays open: a service to the other service, a gate device to its service."""
+"""The options of every channel that stays open: a client or a gate device to a service, a service to the other one."""
 
 from collections.abc import Sequence
 from typing import Final
