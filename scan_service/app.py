@@ -22,6 +22,7 @@ from scan_service.replication.replica import WAIT_SECONDS as FOLLOW_SECONDS
 from scan_service.replication.replica import Replica
 from scan_service.replication.reports import PAUSE_SECONDS as REPORT_SECONDS
 from scan_service.replication.reports import Reports
+from scan_service.servicers.audit_trail import AuditTrailServicer
 from scan_service.servicers.devices import DevicesServicer
 from scan_service.servicers.recovery import RecoveryServicer
 from scan_service.servicers.revocations import RevocationsServicer
@@ -37,6 +38,7 @@ from scan_service.use_cases import admission, uploads
 from scan_service.use_cases.admission_watcher import AdmissionWatcher
 from scan_service.use_cases.annulments import Annulments
 from scan_service.use_cases.attendance import Attendances
+from scan_service.use_cases.audit_trail import AuditTrail
 from scan_service.use_cases.batch_locker import BatchLocker
 from scan_service.use_cases.devices import Devices
 from scan_service.use_cases.failed_code_limit import FailedCodeLimit
@@ -71,6 +73,7 @@ from ticketing.chassis.server import Server
 from ticketing.chassis.service import call_interceptor
 from ticketing.chassis.tasks import BackgroundTask, Tasks
 from ticketing.scans.v1.device_service_pb2_grpc import add_DeviceServiceServicer_to_server
+from ticketing.scans.v1.gate_change_service_pb2_grpc import add_GateChangeServiceServicer_to_server
 from ticketing.scans.v1.recovery_service_pb2_grpc import add_RecoveryServiceServicer_to_server
 from ticketing.scans.v1.revocation_service_pb2_grpc import add_RevocationServiceServicer_to_server
 from ticketing.scans.v1.scan_service_pb2_grpc import add_ScanServiceServicer_to_server
@@ -161,6 +164,9 @@ class App:
                 "ticketing.scans.v1.RevocationService": partial(add_RevocationServiceServicer_to_server, revocations),
                 "ticketing.scans.v1.DeviceService": partial(
                     add_DeviceServiceServicer_to_server, DevicesServicer(devices)
+                ),
+                "ticketing.scans.v1.GateChangeService": partial(
+                    add_GateChangeServiceServicer_to_server, AuditTrailServicer(AuditTrail(database))
                 ),
                 "ticketing.scans.v1.RecoveryService": partial(
                     add_RecoveryServiceServicer_to_server,

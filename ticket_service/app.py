@@ -238,7 +238,9 @@ class App:
         sales = Sales(connection, sale_settings, self._clock, feed.wake)
         self._opened.push_async_callback(sales.close)
         contacts, smtputf8 = Contacts(database, self._clock), self._settings.delivery.smtputf8
-        servicer = PurchaseServicer(sales, payments, Purchases(database), contacts, messages, smtputf8=smtputf8)
+        servicer = PurchaseServicer(
+            sales, payments, Purchases(database, self._clock), contacts, messages, smtputf8=smtputf8
+        )
         register = purchase_service_pb2_grpc.add_PurchaseServiceServicer_to_server
         return {"ticketing.tickets.v1.PurchaseService": partial(register, servicer)}
 

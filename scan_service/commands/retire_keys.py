@@ -10,6 +10,8 @@ from typing import Final
 
 from sqlalchemy.engine import URL
 
+from scan_service.domain.audit_trail import COMMAND_LINE, Change, ChangeKind
+from scan_service.store.audit_trail import record
 from scan_service.store.clock import DatabaseClock
 from scan_service.store.keys import retire_keys
 from scan_service.store.sessions import session
@@ -19,7 +21,10 @@ from ticketing.chassis.command_line import Command
 def retire_named_keys(url: URL, key_ids: Sequence[int], write: Callable[[str], None] = print) -> int:
     """Retire keys by their ids; return 1 if one of them is unknown, else 0."""
     with session(url) as connection:
-        found = retire_keys(connection, frozenset(key_ids), DatabaseClock().read(connection))
+        now = DatabaseClock().read(connection)
+        found = retire_keys(connection, frozenset(key_ids), now)
+        changes = [Change(ChangeKind.KEY_RETIRED, details={"key_id": key_id}) for key_id in sorted(found)]
+        record(connection, COMMAND_LINE, changes, now)
     if found:
         write(f"retired: {', '.join(map(str, sorted(found)))}; gates deny their tokens within a minute")
     if unknown := sorted(frozenset(key_ids) - found):

@@ -10,6 +10,8 @@ from uuid import UUID
 
 from sqlalchemy.engine import URL
 
+from scan_service.domain.audit_trail import COMMAND_LINE, ChangeKind, device_change
+from scan_service.store.audit_trail import record
 from scan_service.store.clock import DatabaseClock
 from scan_service.store.devices import revoke_many
 from scan_service.store.sessions import session
@@ -22,8 +24,11 @@ def revoke_devices(url: URL, arguments: Sequence[UUID | str], write: Callable[[s
     """Revoke devices by their ids, or all devices for `all`; return 1 if one of them is unknown, else 0."""
     device_ids = None if ALL in arguments else frozenset(one for one in arguments if isinstance(one, UUID))
     with session(url) as connection:
-        revoked, found = revoke_many(connection, device_ids, DatabaseClock().read(connection))
-    write(f"{revoked} devices revoked; their streams end within a second")
+        now = DatabaseClock().read(connection)
+        revoked, found = revoke_many(connection, device_ids, now)
+        changes = [device_change(ChangeKind.DEVICE_REVOKED, device) for device in revoked]
+        record(connection, COMMAND_LINE, changes, now)
+    write(f"{len(revoked)} devices revoked; their streams end within a second")
     unknown = sorted((device_ids or frozenset()) - found)
     for device_id in unknown:
         write(f"unknown: {device_id}")

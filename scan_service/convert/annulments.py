@@ -20,5 +20,6 @@ def read_annulment(caller: Caller, message: pb.AnnulScanRequest | pb.Passage, pa
         organizer_id=own_organizer(caller),
         bound_to=caller.bound_to,
         unlimited_at=caller.subject if caller.is_any(Role.ORGANIZER) else None,
-        unlimited=caller.is_any(Role.SERVICE),
+        unlimited=caller.is_any(Role.SERVICE, Role.OPERATOR),
+        recorded_caller=None if is_device else caller,
     )

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+from scan_service.convert.callers import own_organizer
 from scan_service.convert.enums import TICKET_TYPES
-from scan_service.domain.devices import Device, DeviceRequest
+from scan_service.domain.devices import Device, DeviceQuery, DeviceRequest
 from ticketing.admission.scans import Gate
-from ticketing.chassis.paging import page_token
+from ticketing.chassis.callers import Caller
+from ticketing.chassis.paging import id_position, page_size, page_token
 from ticketing.chassis.parsing import Fields
 from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import device_service_pb2 as pb
@@ -31,11 +33,27 @@ def read_enroll(request: pb.EnrollDeviceRequest) -> tuple[str, UUID | None]:
     return code, request_id
 
 
-def list_response(devices: Sequence[Device], size: int, organizer_id: str, now: datetime) -> pb.ListDevicesResponse:
+def read_list(request: pb.ListDevicesRequest, caller: Caller) -> DeviceQuery:
+    """Read the filter and the page of a ListDevicesRequest."""
+    fields = Fields(request)
+    organizer_id, event_id = fields.text("organizer_id"), fields.optional_uuid("event_id")
+    fields.check()
+    after = id_position(request.page_token, _filter(request, caller))
+    return DeviceQuery(own_organizer(caller), organizer_id, event_id, page_size(request.page_size), after)
+
+
+def list_response(
+    request: pb.ListDevicesRequest, caller: Caller, devices: Sequence[Device], now: datetime
+) -> pb.ListDevicesResponse:
     """Build a page; one device more than its size means that another page follows."""
+    size = page_size(request.page_size)
     page, more = devices[:size], devices[size:]
-    token = page_token((str(page[-1].device_id),), (organizer_id,)) if more else ""
+    token = page_token((str(page[-1].device_id),), _filter(request, caller)) if more else ""
     return pb.ListDevicesResponse(devices=[device_message(device, now) for device in page], next_page_token=token)
+
+
+def _filter(request: pb.ListDevicesRequest, caller: Caller) -> tuple[object, ...]:
+    return (caller.subject, request.organizer_id, request.event_id)
 
 
 def device_message(device: Device, now: datetime | None = None) -> pb.Device:

@@ -5,7 +5,7 @@ from typing import Final
 
 from scan_service.convert.callers import own_organizer
 from scan_service.convert.enums import VERDICTS
-from scan_service.convert.scans import scan_message
+from scan_service.convert.scans import scan_message_for
 from ticketing.admission.scanned_text import sanitize_text
 from ticketing.admission.scans import Scan, ScanQuery
 from ticketing.chassis.callers import Caller
@@ -36,13 +36,15 @@ def read_query(request: pb.ListScansRequest, caller: Caller) -> ScanQuery:
     )
 
 
-def list_response(request: pb.ListScansRequest, query: ScanQuery, scans: Sequence[Scan]) -> pb.ListScansResponse:
-    """Build a page; one scan more than its size means that another page follows."""
+def list_response(
+    request: pb.ListScansRequest, caller: Caller, query: ScanQuery, scans: Sequence[Scan]
+) -> pb.ListScansResponse:
+    """Build a page for `caller`; one scan more than its size means that another page follows."""
     page, more = scans[: query.size], scans[query.size :]
     token = ""
     if more:
         token = page_token((page[-1].record_time.isoformat(), str(page[-1].scan_id)), _filter(request))
-    return pb.ListScansResponse(scans=[scan_message(scan) for scan in page], next_page_token=token)
+    return pb.ListScansResponse(scans=[scan_message_for(caller, scan) for scan in page], next_page_token=token)
 
 
 def _filter(request: pb.ListScansRequest) -> tuple[object, ...]:

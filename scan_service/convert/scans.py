@@ -2,9 +2,12 @@
 
 from google.protobuf.json_format import ParseDict
 
+from scan_service.convert.callers import may_see_codes
 from scan_service.convert.enums import DENIAL_REASONS, SCAN_TYPES, TICKET_TYPES, VERDICTS
+from ticketing.admission.scanned_text import sanitize_text
 from ticketing.admission.scans import GroupAdmission, Scan
 from ticketing.admission.tickets import CheckIn
+from ticketing.chassis.callers import Caller
 from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_pb2
 
@@ -19,8 +22,16 @@ def validation_message(scan: Scan, *, anywhere: bool) -> scan_pb2.Scan:
     return message
 
 
+def scan_message_for(caller: Caller, scan: Scan) -> scan_pb2.Scan:
+    """Build the message of a recorded scan, with the full code of its ticket unless the caller is an operator."""
+    message = scan_message(scan)
+    if not may_see_codes(caller):
+        message.code = sanitize_text(scan.code)
+    return message
+
+
 def scan_message(scan: Scan) -> scan_pb2.Scan:
-    """Build the message of a recorded scan."""
+    """Build the message of a recorded scan for the gate that scanned."""
     scan_time = timestamp(scan.scan_time)
     message = scan_pb2.Scan(
         scan_id=str(scan.scan_id),

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from scan_service.domain.admission_state import is_denied_exit, is_effective, order_of, select_effective
 from ticketing.admission.scans import Scan, Verdict
+from ticketing.chassis.callers import Caller
 
 WINDOW: Final = timedelta(minutes=15)
 
@@ -27,6 +28,8 @@ class Annulment:
     unlimited_at: str | None
     # The limits of a gate never apply to the caller.
     unlimited: bool
+    # The caller whom the audit trail names; None: a device annuls its own scan, whose record names the device.
+    recorded_caller: Caller | None = None
 
     def is_limited(self, organizer_id: str) -> bool:
         """Return whether the limits of a gate apply at an event of that organizer."""

@@ -60,6 +60,20 @@ class DeviceRequest:
         return (device.name, device.event_ids) == (self.name, self.event_ids)
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceQuery:
+    """A filter and a page of ListDevices."""
+
+    # The organizer to whose devices the caller is restricted; None: the caller sees all.
+    visible_to: str | None
+    # Empty: any organizer.
+    organizer_id: str
+    # The event of the present or last gate; None: any event, and devices without a gate.
+    event_id: UUID | None
+    size: int
+    after: UUID | None
+
+
 class Credentials:
     """The enrollment codes and access tokens of devices.
 

@@ -15,7 +15,7 @@ from scan_service.convert.holders import holder_response, read_holder_request
 from scan_service.convert.incidents import incidents_response, read_incidents_query
 from scan_service.convert.look_ups import look_up_response, read_look_up
 from scan_service.convert.scan_list import list_response, read_query
-from scan_service.convert.scans import scan_message, validation_message
+from scan_service.convert.scans import scan_message, scan_message_for, validation_message
 from scan_service.domain.changes import read_cursor
 from scan_service.gate_stream.stream import Streams
 from scan_service.use_cases.admission_watcher import AdmissionWatcher
@@ -81,18 +81,21 @@ class ScansServicer(ScanServiceServicer):
 
     async def AnnulScan(self, request: pb.AnnulScanRequest, _context: Any) -> pb.AnnulScanResponse:  # noqa: N802 - the contract's name
         """Annul a scan."""
-        annulment = read_annulment(current_caller(), request)
-        return pb.AnnulScanResponse(scan=scan_message(await self._use.annulments.annul(annulment)))
+        caller = current_caller()
+        scan = await self._use.annulments.annul(read_annulment(caller, request))
+        return pb.AnnulScanResponse(scan=scan_message_for(caller, scan))
 
     async def ListScans(self, request: pb.ListScansRequest, _context: Any) -> pb.ListScansResponse:  # noqa: N802 - the contract's name
         """List recorded scans."""
-        query = read_query(request, current_caller())
-        return list_response(request, query, await self._use.scans.list_scans(query))
+        caller = current_caller()
+        query = read_query(request, caller)
+        return list_response(request, caller, query, await self._use.scans.list_scans(query))
 
     async def ListIncidents(self, request: pb.ListIncidentsRequest, _context: Any) -> pb.ListIncidentsResponse:  # noqa: N802 - the contract's name
         """List incidents."""
-        query = read_incidents_query(request, current_caller())
-        return incidents_response(request, query, await self._use.incidents.list_incidents(query))
+        caller = current_caller()
+        query = read_incidents_query(request, caller)
+        return incidents_response(request, caller, query, await self._use.incidents.list_incidents(query))
 
     async def GetAttendance(self, request: pb.GetAttendanceRequest, _context: Any) -> pb.GetAttendanceResponse:  # noqa: N802 - the contract's name
         """Count the attendance of an event."""

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.devices import Device
+from scan_service.domain.devices import Device, DeviceQuery
 from scan_service.store.recoveries import is_pending, read_open
 from scan_service.store.tables import devices, events
 from ticketing.admission.scans import Gate
@@ -71,11 +71,14 @@ def enroll(connection: Connection, device: Device, token_digest: bytes, now: dat
     )
 
 
-def revoke(connection: Connection, device_id: UUID, organizer_id: str, now: datetime) -> Device | None:
-    """Revoke a device, and keep an earlier revocation time; return None where it is not that organizer's."""
+def revoke(connection: Connection, device_id: UUID, organizer_id: str | None, now: datetime) -> Device | None:
+    """Revoke a device, and keep an earlier revocation time; return None where it is not that organizer's.
+
+    None as `organizer_id` allows every organizer's.
+    """
     query = (
         devices.update()
-        .where(devices.c.device_id == device_id, devices.c.organizer_id == organizer_id)
+        .where(devices.c.device_id == device_id, _of_organizer(organizer_id))
         .values(revoke_time=sa.func.coalesce(devices.c.revoke_time, now))
         .returning(devices)
     )
@@ -84,24 +87,29 @@ def revoke(connection: Connection, device_id: UUID, organizer_id: str, now: date
 
 def revoke_many(
     connection: Connection, device_ids: Collection[UUID] | None, now: datetime
-) -> tuple[int, frozenset[UUID]]:
-    """Revoke devices, all where `device_ids` is None; return the number of new revocations and the ids that exist."""
+) -> tuple[Sequence[Device], frozenset[UUID]]:
+    """Revoke devices, all where `device_ids` is None; return those that were not revoked before, and the ids that exist."""
     wanted = sa.true() if device_ids is None else devices.c.device_id.in_(list(device_ids))
     # The presence of devices is recorded in the order of their ids too.
     query = sa.select(devices.c.device_id).where(wanted).order_by(devices.c.device_id).with_for_update()
     found = frozenset(connection.execute(query).scalars())
     statement = devices.update().where(wanted, devices.c.revoke_time.is_(None)).values(revoke_time=now)
-    return connection.execute(statement).rowcount, found
+    rows = connection.execute(statement.returning(devices))
+    return [device for row in rows if (device := _device(row)) is not None], found
 
 
-def read_devices(connection: Connection, organizer_id: str, after: UUID | None, size: int) -> Sequence[Device]:
-    """Return up to one device more than `size`, ordered by id."""
+def read_devices(connection: Connection, wanted: DeviceQuery) -> Sequence[Device]:
+    """Return up to one device more than `wanted.size`, ordered by id."""
     recovery = read_open(connection)
     pending = sa.false() if recovery is None else is_pending(recovery.recovery_id, recovery.since_time)
-    query = sa.select(devices, pending.label("resend_pending")).where(devices.c.organizer_id == organizer_id)
-    if after is not None:
-        query = query.where(devices.c.device_id > after)
-    rows = connection.execute(query.order_by(devices.c.device_id).limit(size + 1))
+    query = sa.select(devices, pending.label("resend_pending")).where(_of_organizer(wanted.visible_to))
+    if wanted.organizer_id:
+        query = query.where(devices.c.organizer_id == wanted.organizer_id)
+    if wanted.event_id is not None:
+        query = query.where(devices.c.gate_event_id == wanted.event_id)
+    if wanted.after is not None:
+        query = query.where(devices.c.device_id > wanted.after)
+    rows = connection.execute(query.order_by(devices.c.device_id).limit(wanted.size + 1))
     return [replace(device, resend_pending=row.resend_pending) for row in rows if (device := _device(row)) is not None]
 
 
@@ -150,6 +158,10 @@ def record_gates(
     if rows:
         connection.execute(statement, rows)
     return locked
+
+
+def _of_organizer(organizer_id: str | None) -> sa.ColumnElement[bool]:
+    return sa.true() if organizer_id is None else devices.c.organizer_id == organizer_id
 
 
 def _lock(device_ids: Collection[UUID]) -> sa.Select[tuple[UUID]]:

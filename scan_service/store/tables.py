@@ -298,3 +298,29 @@ retired_keys = sa.Table(
     sa.Column("retire_time", TIME, nullable=False),
     sa.CheckConstraint("octet_length(public_key) = 32", "public_key"),
 )
+
+# The audit trail: changes that callers made.
+changes = sa.Table(
+    "changes",
+    metadata,
+    # The nil UUID: the change concerns no single event.
+    sa.Column("event_id", UUID, primary_key=True),
+    sa.Column("change_id", UUID, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    # The organizer whose event or device it concerns; "" for a signing key.
+    sa.Column("organizer_id", sa.Text, nullable=False),
+    sa.Column("device_id", UUID),
+    sa.Column("ticket_id", UUID),
+    sa.Column("scan_id", UUID),
+    # Empty after the erasure of the caller, as request_id.
+    sa.Column("caller", sa.Text, nullable=False),
+    sa.Column("roles", ARRAY(sa.Text), nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("details", JSONB, nullable=False),
+    sa.Column("create_time", TIME, nullable=False),
+    sa.Index(None, "change_id"),
+    sa.Index(None, "organizer_id", "change_id"),
+    sa.Index(None, "caller", "change_id"),
+    sa.Index("changes_device_id_ix", "device_id", "change_id", postgresql_where=sa.text("device_id IS NOT NULL")),
+    sa.Index("changes_ticket_id_ix", "ticket_id", "change_id", postgresql_where=sa.text("ticket_id IS NOT NULL")),
+)

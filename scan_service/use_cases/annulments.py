@@ -7,10 +7,11 @@ from sqlalchemy.engine import Connection
 
 from scan_service.domain.admission_state import fold_scans
 from scan_service.domain.annulment import Annulment, find_obstacle, settle_annulments
+from scan_service.domain.audit_trail import annulment_change
 from scan_service.domain.incidents import assign_conflicts
 from scan_service.domain.refusals import scan_not_annullable, scan_not_found
 from scan_service.store import annulments as store
-from scan_service.store import incidents
+from scan_service.store import audit_trail, incidents
 from scan_service.store.annulments import LockedScan
 from scan_service.store.clock import DatabaseClock
 from ticketing.admission.codes import Codes
@@ -51,6 +52,9 @@ class Annulments:
             if cause := find_obstacle(one.scan, one.scans, annulment, now, limited=limited):
                 raise scan_not_annullable(scan.scan_id, cause)
         annulled, *_ = [self._annul_one(connection, one, now) for one in pending]
+        if annulment.recorded_caller is not None:
+            change = annulment_change(scan, locked[0].event.organizer_id, len(pending))
+            audit_trail.record(connection, annulment.recorded_caller, [change], now)
         return annulled
 
     def _annul_one(self, connection: Connection, locked: LockedScan, now: datetime) -> Scan:

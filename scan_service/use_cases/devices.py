@@ -11,8 +11,18 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.devices import TOKEN_PREFIX, Credentials, Device, DeviceRequest, code_digest, token_digest
+from scan_service.domain.audit_trail import ChangeKind, device_change
+from scan_service.domain.devices import (
+    TOKEN_PREFIX,
+    Credentials,
+    Device,
+    DeviceQuery,
+    DeviceRequest,
+    code_digest,
+    token_digest,
+)
 from scan_service.domain.refusals import device_not_found, enrollment_code_invalid, event_not_found, request_id_reused
+from scan_service.store import audit_trail
 from scan_service.store import devices as store
 from scan_service.store.clock import DatabaseClock
 from ticketing.chassis.authentication import Attempt
@@ -55,13 +65,13 @@ class Devices:
         self._refused = RefusedTokens(clock)
         self._look_ups = Batcher("devices", self._read, max_batch=MAX_LOOK_UPS, max_waiting=MAX_WAITING_LOOK_UPS)
 
-    async def create(self, organizer_id: str, request: DeviceRequest) -> tuple[Device, str]:
-        """Create a device, or find that of a repeated request; return the device and its enrollment code.
+    async def create(self, caller: Caller, request: DeviceRequest) -> tuple[Device, str]:
+        """Create a device of `caller`, or find that of a repeated request; return it and its enrollment code.
 
         Raises:
             Failure: REQUEST_ID_REUSED; EVENT_NOT_FOUND for an unknown event and for another organizer's.
         """
-        device_id, request_id = new_id(), request.request_id
+        organizer_id, device_id, request_id = caller.subject, new_id(), request.request_id
         code = self._credentials.code(device_id, request_id)
 
         def work(connection: Connection) -> Device:
@@ -72,6 +82,7 @@ class Devices:
             if foreign := store.find_foreign_event(connection, request.event_ids, organizer_id):
                 raise event_not_found(foreign)
             if store.create(connection, device, request_id, code_digest(code)) or request_id is None:
+                audit_trail.record(connection, caller, [device_change(ChangeKind.DEVICE_CREATED, device)], now)
                 return device
             # A concurrent request created the device; the insert has waited for its commit.
             return store.read_by_request(connection, organizer_id, request_id) or device
@@ -102,24 +113,34 @@ class Devices:
 
         return await self._database.run(work), token
 
-    async def list_devices(self, organizer_id: str, after: UUID | None, size: int) -> tuple[Sequence[Device], datetime]:
-        """Return up to one device more than `size`, ordered by id, and the time at which they were read."""
+    async def list_devices(self, query: DeviceQuery) -> tuple[Sequence[Device], datetime]:
+        """Return up to one device more than `query.size`, ordered by id, and the time at which they were read."""
 
         def read(connection: Connection) -> tuple[Sequence[Device], datetime]:
             now = self._database_clock.read(connection)
-            return store.read_devices(connection, organizer_id, after, size), now
+            return store.read_devices(connection, query), now
 
         return await self._database.read(read)
 
-    async def revoke(self, device_id: UUID, organizer_id: str) -> Device:
-        """Revoke a device; raise DEVICE_NOT_FOUND for an unknown device and for another organizer's."""
-        device = await self._database.run(
-            lambda connection: store.revoke(connection, device_id, organizer_id, self._database_clock.read(connection))
-        )
-        if device is None:
-            raise device_not_found(device_id)
+    async def revoke(self, caller: Caller, device_id: UUID, organizer_id: str | None) -> Device:
+        """Revoke a device of `organizer_id` (None: of anybody) for `caller`.
+
+        Raises:
+            Failure: DEVICE_NOT_FOUND for an unknown device and for another organizer's.
+        """
+
+        def work(connection: Connection) -> Device:
+            now = self._database_clock.read(connection)
+            device = store.revoke(connection, device_id, organizer_id, now)
+            if device is None:
+                raise device_not_found(device_id)
+            if device.revoke_time == now:
+                audit_trail.record(connection, caller, [device_change(ChangeKind.DEVICE_REVOKED, device)], now)
+            return device
+
+        device = await self._database.run(work)
         # After a restore of the database, the log says which devices to revoke again.
-        log.warning("a device was revoked", extra={"device_id": str(device_id), "organizer_id": organizer_id})
+        log.warning("a device was revoked", extra={"device_id": str(device_id), "organizer_id": device.organizer_id})
         return device
 
     async def caller(self, token: str, attempt: Attempt = nullcontext) -> Caller | None:

@@ -78,6 +78,8 @@ class Echo:
         if request.value == "caller":
             caller = current_caller()
             return StringValue(value=f"{caller.subject} {REQUEST_ID.get()}")
+        if request.value == "roles":
+            return StringValue(value=",".join(sorted(current_caller().roles)))
         return request
 
     async def open(self, request: StringValue, context: Any) -> StringValue:
@@ -240,6 +242,11 @@ async def test_a_role_outside_the_policy_is_denied(client: Client, issuer: Issue
     error = await client.fails("x", metadata=issuer.metadata("scanner"))
     assert error.code() is grpc.StatusCode.PERMISSION_DENIED
     assert reason_of(error) == "FORBIDDEN"
+
+
+async def test_a_role_counts_only_in_the_calls_that_name_it(client: Client, issuer: Issuer) -> None:
+    metadata = issuer.metadata(roles=["scanner", "user", "operator"])
+    assert await client.call("roles", metadata=metadata) == "user"
 
 
 async def test_a_method_outside_the_policy_is_denied(client: Client) -> None:

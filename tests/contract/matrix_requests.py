@@ -6,10 +6,11 @@ from typing import Any
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
-from tests.contract.matrix_world import OWN, World
+from tests.contract.matrix_world import MISSING, OWN, World
 from tests.selling.shop import event, money, new_id
 from ticketing.scans.v1 import (
     device_service_pb2,
+    gate_change_service_pb2,
     recovery_service_pb2,
     revocation_service_pb2,
     scan_service_pb2,
@@ -34,6 +35,11 @@ devices_pb, scans_pb, revocations_pb = device_service_pb2, scan_service_pb2, rev
 async def update_event(w: World, side: str) -> Message:
     changed = event_pb2.Event(event_id=await w.event(side), description="Louder")
     return events_pb.UpdateEventRequest(event=changed, update_mask=FieldMask(paths=["description"]))
+
+
+async def move_event(w: World, side: str) -> Message:
+    changed = event_pb2.Event(event_id=await w.event(side), location="Big hall")
+    return events_pb.UpdateEventRequest(event=changed, update_mask=FieldMask(paths=["location"]))
 
 
 async def confirm_purchase(w: World, side: str) -> Message:
@@ -82,6 +88,13 @@ async def correct_email(w: World, side: str) -> Message:
 
 async def list_changes(w: World, side: str) -> Message:
     return change_service_pb2.ListChangesRequest(event_id=await w.event(side))
+
+
+async def list_gate_changes(w: World, side: str) -> Message:
+    if side == MISSING:
+        return gate_change_service_pb2.ListChangesRequest(device_id=new_id())
+    device_id = await w.device(side)
+    return gate_change_service_pb2.ListChangesRequest(device_id=device_id)
 
 
 async def list_cancellations(w: World, side: str) -> Message:
@@ -161,6 +174,7 @@ REQUESTS: dict[str, Ask] = {
     "EventService/ListEvents": lambda w, s: then(w.event(OWN), lambda i: events_pb.ListEventsRequest()),
     "EventService/ListEvents draft": list_drafts,
     "EventService/UpdateEvent": update_event,
+    "EventService/UpdateEvent move": move_event,
     "EventService/PublishEvent": about(World.draft, events_pb.PublishEventRequest, "event_id"),
     "EventService/CancelEvent": about(World.event, events_pb.CancelEventRequest, "event_id", reason="Rain"),
     "EventService/PreviewEventCancellation": about(World.event, events_pb.PreviewEventCancellationRequest, "event_id"),
@@ -226,6 +240,7 @@ REQUESTS: dict[str, Ask] = {
     "RevocationService/RevokeTickets": revoke_tickets,
     "RevocationService/RevokeEvent": at_gate(revocations_pb.RevokeEventRequest),
     "ScannerService/EraseScanner": lambda w, s: now(scanner_service_pb2.EraseScannerRequest(user_id="nobody")),
+    "GateChangeService/ListChanges": list_gate_changes,
     "RecoveryService/ListKnownEvents": lambda w, s: now(recovery_service_pb2.ListKnownEventsRequest()),
     "RecoveryService/ListKnownTickets": at_gate(recovery_service_pb2.ListKnownTicketsRequest),
     "RecoveryService/ListKnownKeys": lambda w, s: now(recovery_service_pb2.ListKnownKeysRequest()),

@@ -27,6 +27,7 @@ from ticketing.chassis.logs import REQUEST_ID
 from ticketing.scans.v1 import (
     device_service_pb2,
     device_service_pb2_grpc,
+    gate_change_service_pb2,
     recovery_service_pb2,
     revocation_service_pb2,
     scan_pb2,
@@ -59,7 +60,8 @@ Metadata = tuple[tuple[str, str], ...]
 SERVICES = (
     *(event_service_pb2, purchase_service_pb2, ticket_service_pb2, change_service_pb2, ticket_feed_service_pb2),
     erasure_service_pb2,
-    *(scan_service_pb2, revocation_service_pb2, device_service_pb2, scanner_service_pb2, recovery_service_pb2),
+    *(scan_service_pb2, revocation_service_pb2, device_service_pb2, scanner_service_pb2),
+    *(gate_change_service_pb2, recovery_service_pb2),
 )
 RPCS: dict[str, MethodDescriptor] = {
     f"{service.name}/{method.name}": method
@@ -268,7 +270,7 @@ class World:
         request_id = uuid.uuid4().hex
         channel = self.scans if ".scans." in rpc.full_name else self.tickets
         try:
-            response = await _call(channel, rpc, request, (*metadata, ("x-request-id", request_id)))
+            response = await call_by_path(channel, rpc, request, (*metadata, ("x-request-id", request_id)))
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                 return Answer("UNIMPLEMENTED")
@@ -282,7 +284,7 @@ class World:
         return Answer("some" if response else "none")
 
 
-async def _call(channel: grpc.aio.Channel, rpc: MethodDescriptor, request: Message, metadata: Metadata) -> bytes:
+async def call_by_path(channel: grpc.aio.Channel, rpc: MethodDescriptor, request: Message, metadata: Metadata) -> bytes:
     """Call by path and with bytes, so that no stub has to be found."""
     raw: Any = channel  # The types of a channel allow only calls with messages.
     path, sent = f"/{rpc.containing_service.full_name}/{rpc.name}", request.SerializeToString()

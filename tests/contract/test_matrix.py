@@ -23,73 +23,75 @@ from ticketing.scans.v1 import device_service_pb2
 pytestmark = pytest.mark.slow
 
 SIDES = (OWN, FOREIGN, MISSING)
-ROLES = ("user", "organizer", "scanner", "service", "device", "peer")
+ROLES = ("user", "organizer", "scanner", "service", "device", "peer", "operator")
 # One word for all three objects, or one each for the own, the foreign and the missing one. `no`: FORBIDDEN; `who`:
 # UNAUTHENTICATED, which devices get at the ticket service; `-`: the reason in the second column.
 EXPECTED = """
-EventService/CreateEvent           |                        | no        | ok            | no         | no        | who       | no
-EventService/GetEvent              | EVENT_NOT_FOUND        | ok ok -   | ok ok -       | ok ok -    | ok ok -   | who       | no
-EventService/GetEvent draft        | EVENT_NOT_FOUND        | -         | ok - -        | -          | -         | who       | no
-EventService/ListEvents            |                        | some      | some          | some       | some      | who       | no
-EventService/ListEvents draft      |                        | no        | some          | no         | no        | who       | no
-EventService/UpdateEvent           | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no
-EventService/PublishEvent          | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no
-EventService/CancelEvent           | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no
-EventService/PreviewEventCancellation | EVENT_NOT_FOUND     | no        | ok - -        | no         | no        | who       | no
-EventService/GetEventSales         | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no
-PurchaseService/PurchaseTickets    | EVENT_NOT_FOUND        | ok ok -   | ok - -        | no         | ok ok -   | who       | no
-PurchaseService/PurchaseTickets paid | EVENT_NOT_FOUND      | no        | ok - -        | no         | ok ok -   | who       | no
-PurchaseService/ConfirmPurchase    | PURCHASE_NOT_FOUND     | no        | ok - -        | no         | ok ok -   | who       | no
-PurchaseService/ReleasePurchase    | PURCHASE_NOT_FOUND     | ok - -    | ok - -        | no         | ok ok -   | who       | no
-PurchaseService/CorrectEmail       | PURCHASE_NOT_FOUND     | ok - -    | ok - -        | no         | ok ok -   | who       | no
-PurchaseService/GetPurchase        | PURCHASE_NOT_FOUND     | ok - -    | ok - -        | no         | ok ok -   | who       | no
-PurchaseService/ListPurchases      |                        | some none none | some none none | no   | some some none | who  | no
-PurchaseService/ListDisputes       |                        | no        | some none none | no        | some some none | who  | no
-TicketService/GetTicket            | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
-TicketService/GetTicket code       | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
-TicketService/ListTickets          |                        | some none none | some none none | no   | some some none | who  | no
-TicketService/RenderTicket         | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
-TicketService/CancelTicket         | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
-TicketService/GetCancellation      | CANCELLATION_NOT_FOUND | ok - -    | ok - -        | no         | ok ok -   | who       | no
-TicketService/ListCancellations    |                        | some none none | some none none | no   | some some none | who  | no
-TicketService/RetryRefund          | CANCELLATION_NOT_FOUND | no        | ok - -        | no         | no        | who       | no
-TicketService/ConfirmRefund        | CANCELLATION_NOT_FOUND | no        | ok - -        | no         | ok ok -   | who       | no
-TicketService/RefundTicket         | TICKET_NOT_FOUND       | no        | ok - -        | no         | ok ok -   | who       | no
-TicketService/ListOwedRefunds      |                        | no        | some none none | no        | some some none | who  | no
-TicketService/ReissueTicket        | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
-TicketService/TransferTicket       | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no
-TicketService/SetTicketBlocked     | TICKET_NOT_FOUND       | no        | ok - -        | no         | no        | who       | no
-ChangeService/ListChanges          |                        | no        | some none none | no        | some some none | who  | no
-ErasureService/Erase               |                        | no        | no            | no         | ok        | who       | no
-TicketFeedService/WatchTickets     |                        | no        | no            | no         | no        | who       | ok
-TicketFeedService/GetSigningKeys   |                        | no        | no            | no         | no        | who       | ok
-TicketFeedService/ReportCheckIns   |                        | no        | no            | no         | no        | who       | ok
-TicketFeedService/ReportIncidents  |                        | no        | no            | no         | no        | who       | ok
-TicketFeedService/ListCheckIns     |                        | no        | no            | no         | no        | who       | none
-TicketFeedService/FindTickets      |                        | no        | no            | no         | no        | who       | ok
-TicketFeedService/GetTicketHolder  |                        | no        | no            | no         | no        | who       | ok
-ScanService/ScanTicket             | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
-ScanService/StreamScans            | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
-ScanService/ValidateTicket         | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
-ScanService/ValidateTicket anywhere |                       | no        | ok            | ok         | ok        | ok        | no
-ScanService/AnnulScan              | SCAN_NOT_FOUND         | no        | ok - -        | ok ok -    | ok ok -   | denied - - | no
-ScanService/ListScans              | EVENT_NOT_FOUND        | no        | some - -      | some some - | some some - | no     | no
-ScanService/GetAttendance          | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
-ScanService/WatchAttendance        | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
-ScanService/ListIncidents          | EVENT_NOT_FOUND        | no        | none - -      | none none - | none none - | no     | no
-ScanService/WatchAdmissions        | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no
-ScanService/LookUpTickets          | EVENT_NOT_FOUND        | no        | off - -       | off off -  | off off - | off - -   | no
-ScanService/GetHolder              | EVENT_NOT_FOUND        | no        | other - -     | asks asks - | other other - | other - - | no
-RevocationService/RevokeTickets    |                        | no        | no            | no         | no        | no        | ok
-RevocationService/RevokeEvent      |                        | no        | no            | no         | no        | no        | ok
-ScannerService/EraseScanner        |                        | no        | no            | no         | no        | no        | ok
-RecoveryService/ListKnownEvents    |                        | no        | no            | no         | no        | no        | some
-RecoveryService/ListKnownTickets   |                        | no        | no            | no         | no        | no        | some some none
-RecoveryService/ListKnownKeys      |                        | no        | no            | no         | no        | no        | some
-DeviceService/CreateDevice         | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | no        | no
-DeviceService/EnrollDevice         | ENROLLMENT_CODE_INVALID | ok ok -  | ok ok -       | ok ok -    | ok ok -   | ok ok -   | ok ok -
-DeviceService/ListDevices          |                        | no        | some          | no         | no        | no        | no
-DeviceService/RevokeDevice         | DEVICE_NOT_FOUND       | no        | ok - -        | no         | no        | no        | no
+EventService/CreateEvent           |                        | no        | ok            | no         | no        | who       | no | no
+EventService/GetEvent              | EVENT_NOT_FOUND        | ok ok -   | ok ok -       | ok ok -    | ok ok -   | who       | no | ok ok -
+EventService/GetEvent draft        | EVENT_NOT_FOUND        | -         | ok - -        | -          | -         | who       | no | ok ok -
+EventService/ListEvents            |                        | some      | some          | some       | some      | who       | no | some
+EventService/ListEvents draft      |                        | no        | some          | no         | no        | who       | no | some
+EventService/UpdateEvent           | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no | no no -
+EventService/UpdateEvent move      | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no | ok ok -
+EventService/PublishEvent          | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no | no
+EventService/CancelEvent           | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no | ok ok -
+EventService/PreviewEventCancellation | EVENT_NOT_FOUND     | no        | ok - -        | no         | no        | who       | no | ok ok -
+EventService/GetEventSales         | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no | ok ok -
+PurchaseService/PurchaseTickets    | EVENT_NOT_FOUND        | ok ok -   | ok - -        | no         | ok ok -   | who       | no | no
+PurchaseService/PurchaseTickets paid | EVENT_NOT_FOUND      | no        | ok - -        | no         | ok ok -   | who       | no | no
+PurchaseService/ConfirmPurchase    | PURCHASE_NOT_FOUND     | no        | ok - -        | no         | ok ok -   | who       | no | no
+PurchaseService/ReleasePurchase    | PURCHASE_NOT_FOUND     | ok - -    | ok - -        | no         | ok ok -   | who       | no | ok ok -
+PurchaseService/CorrectEmail       | PURCHASE_NOT_FOUND     | ok - -    | ok - -        | no         | ok ok -   | who       | no | no
+PurchaseService/GetPurchase        | PURCHASE_NOT_FOUND     | ok - -    | ok - -        | no         | ok ok -   | who       | no | ok ok -
+PurchaseService/ListPurchases      |                        | some none none | some none none | no   | some some none | who  | no | some some none
+PurchaseService/ListDisputes       |                        | no        | some none none | no        | some some none | who  | no | some some none
+TicketService/GetTicket            | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no | ok ok -
+TicketService/GetTicket code       | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no | ok ok -
+TicketService/ListTickets          |                        | some none none | some none none | no   | some some none | who  | no | some some none
+TicketService/RenderTicket         | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no | no
+TicketService/CancelTicket         | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no | ok ok -
+TicketService/GetCancellation      | CANCELLATION_NOT_FOUND | ok - -    | ok - -        | no         | ok ok -   | who       | no | ok ok -
+TicketService/ListCancellations    |                        | some none none | some none none | no   | some some none | who  | no | some some none
+TicketService/RetryRefund          | CANCELLATION_NOT_FOUND | no        | ok - -        | no         | no        | who       | no | ok ok -
+TicketService/ConfirmRefund        | CANCELLATION_NOT_FOUND | no        | ok - -        | no         | ok ok -   | who       | no | ok ok -
+TicketService/RefundTicket         | TICKET_NOT_FOUND       | no        | ok - -        | no         | ok ok -   | who       | no | ok ok -
+TicketService/ListOwedRefunds      |                        | no        | some none none | no        | some some none | who  | no | some some none
+TicketService/ReissueTicket        | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no | ok ok -
+TicketService/TransferTicket       | TICKET_NOT_FOUND       | ok - -    | ok - -        | no         | ok ok -   | who       | no | no
+TicketService/SetTicketBlocked     | TICKET_NOT_FOUND       | no        | ok - -        | no         | no        | who       | no | ok ok -
+ChangeService/ListChanges          |                        | no        | some none none | no        | some some none | who  | no | some some none
+ErasureService/Erase               |                        | no        | no            | no         | ok        | who       | no | no
+TicketFeedService/WatchTickets     |                        | no        | no            | no         | no        | who       | ok | no
+TicketFeedService/GetSigningKeys   |                        | no        | no            | no         | no        | who       | ok | no
+TicketFeedService/ReportCheckIns   |                        | no        | no            | no         | no        | who       | ok | no
+TicketFeedService/ReportIncidents  |                        | no        | no            | no         | no        | who       | ok | no
+TicketFeedService/ListCheckIns     |                        | no        | no            | no         | no        | who       | none | no
+TicketFeedService/FindTickets      |                        | no        | no            | no         | no        | who       | ok | no
+TicketFeedService/GetTicketHolder  |                        | no        | no            | no         | no        | who       | ok | no
+ScanService/ScanTicket             | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no | no
+ScanService/StreamScans            | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no | no
+ScanService/ValidateTicket         | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no | no
+ScanService/ValidateTicket anywhere |                       | no        | ok            | ok         | ok        | ok        | no | no
+ScanService/AnnulScan              | SCAN_NOT_FOUND         | no        | ok - -        | ok ok -    | ok ok -   | denied - - | no | ok ok -
+ScanService/ListScans              | EVENT_NOT_FOUND        | no        | some - -      | some some - | some some - | no     | no | some some -
+ScanService/GetAttendance          | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no | ok ok -
+ScanService/WatchAttendance        | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no | ok ok -
+ScanService/ListIncidents          | EVENT_NOT_FOUND        | no        | none - -      | none none - | none none - | no     | no | none none -
+ScanService/WatchAdmissions        | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no | no
+ScanService/LookUpTickets          | EVENT_NOT_FOUND        | no        | off - -       | off off -  | off off - | off - -   | no | no
+ScanService/GetHolder              | EVENT_NOT_FOUND        | no        | other - -     | asks asks - | other other - | other - - | no | no
+RevocationService/RevokeTickets    |                        | no        | no            | no         | no        | no        | ok | no
+RevocationService/RevokeEvent      |                        | no        | no            | no         | no        | no        | ok | no
+ScannerService/EraseScanner        |                        | no        | no            | no         | no        | no        | ok | no
+RecoveryService/ListKnownEvents    |                        | no        | no            | no         | no        | no        | some | no
+RecoveryService/ListKnownTickets   |                        | no        | no            | no         | no        | no        | some some none | no
+RecoveryService/ListKnownKeys      |                        | no        | no            | no         | no        | no        | some | no
+DeviceService/CreateDevice         | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | no        | no | no
+DeviceService/EnrollDevice         | ENROLLMENT_CODE_INVALID | ok ok -  | ok ok -       | ok ok -    | ok ok -   | ok ok -   | ok ok - | ok ok -
+DeviceService/ListDevices          |                        | no        | some          | no         | no        | no        | no | some
+DeviceService/RevokeDevice         | DEVICE_NOT_FOUND       | no        | ok - -        | no         | no        | no        | no | ok ok -
+GateChangeService/ListChanges      |                        | no        | some none none | no        | some some none | no   | no | some some none
 """
 WORDS = {
     "no": "FORBIDDEN",
@@ -137,7 +139,7 @@ async def metadata_of(world: World, role: str) -> Metadata:
         return PEER_METADATA
     if role == "device":
         return (("authorization", f"Bearer {world.device_token}"),)
-    subject = {"user": "alice", "organizer": "olga", "scanner": "sam", "service": SHOP[1]}[role]
+    subject = {"user": "alice", "organizer": "olga", "scanner": "sam", "service": SHOP[1], "operator": "opal"}[role]
     return world.issuer.metadata(role, subject)
 
 

@@ -3,7 +3,10 @@
 import ast
 import re
 
+from scan_service.policy import POLICY as SCANS
 from tests.environment import ROOT
+from ticket_service.policy import POLICY as TICKETS
+from ticketing.chassis.callers import Role
 
 PAGE = ROOT / "docs" / "security.md"
 
@@ -27,11 +30,22 @@ def test_every_test_that_the_page_names_exists() -> None:
     assert {f"{path}::{name}" for path, name in found if name not in defined_in(path)} == set()
 
 
+def test_the_table_of_operators_names_exactly_their_calls() -> None:
+    [table] = re.findall(r"^\| an operator .*\n\|---.*\n((?:\| .*\n)+)", PAGE.read_text(), re.MULTILINE)
+    calls = [name for row in table.splitlines() for name in re.findall(r"`([\w.]+)`", row.split("|")[2])]
+    operated = {
+        f"{service}.{rpc}" if rpc == "ListChanges" else rpc
+        for method, roles in {**TICKETS, **SCANS}.items()
+        for service, rpc in [method.rpartition(".")[2].split("/")]
+        if Role.OPERATOR in roles
+    }
+    assert sorted(calls) == sorted(operated)
+
+
 def test_every_threat_has_a_guard_and_a_test() -> None:
-    rows = [
-        line for line in PAGE.read_text().splitlines() if line.startswith("| ") and not line.startswith("| threat ")
-    ]
-    assert rows
+    tables = re.findall(r"^\| threat .*\n\|---.*\n((?:\| .*\n)+)", PAGE.read_text(), re.MULTILINE)
+    rows = [row for table in tables for row in table.splitlines()]
+    assert len(rows) > 50, "the page has its tables in another form"
     for row in rows:
         threat, guard, shown = (cell.strip() for cell in row.strip("|").split("|"))
         assert threat

@@ -8,14 +8,16 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.service_pair import ServicePair, new_gate
+from tests.e2e.service_pair import ServicePair, new_gate, on_sale, purchase_request
 from ticketing.chassis.postgres import Lease
+from ticketing.scans.v1 import scan_pb2
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +32,7 @@ TICKETS = [
 ]
 SCANS = [
     "ticketing.scans.v1.DeviceService",
+    "ticketing.scans.v1.GateChangeService",
     "ticketing.scans.v1.RecoveryService",
     "ticketing.scans.v1.RevocationService",
     "ticketing.scans.v1.ScanService",
@@ -58,6 +61,22 @@ def grpcurl() -> str:
 def by_grpcurl(address: str, method: str, token: str, messages: list[dict[str, Any]]) -> str:
     data = "".join(json.dumps(message) for message in messages)
     return run(grpcurl(), "-plaintext", "-H", f"authorization: Bearer {token}", "-d", data, address, method)
+
+
+def refused_by_grpcurl(address: str, method: str, token: str, message: dict[str, Any]) -> str:
+    command = [
+        grpcurl(),
+        "-plaintext",
+        "-H",
+        f"authorization: Bearer {token}",
+        "-d",
+        json.dumps(message),
+        address,
+        method,
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert result.returncode != 0
+    return result.stderr
 
 
 def by_buf(address: str, method: str, token: str, messages: list[dict[str, Any]]) -> str:
@@ -89,6 +108,69 @@ def test_buf_curl_lists_every_method(pair: ServicePair) -> None:
     for prefix, services in (("TICKETS", TICKETS), ("SCANS", SCANS)):
         listed = run(str(BIN / "buf"), "curl", *options, f"http://{pair.address(prefix)}").split()
         assert {method.split("/")[0] for method in listed} >= set(services)
+
+
+def test_an_operator_repairs_a_night_by_grpcurl(pair: ServicePair) -> None:
+    """A guest at the gate: found by payment, address and name; the code replaced, a scan annulled, the event moved."""
+    organizer, shop = pair.caller("organizer", "alice"), pair.caller("service", "shop")
+    event = on_sale(organizer)
+    order = purchase_request(event, quantity=2)
+    order.email, order.external_payment_id = "anna@example.com", "bank-4711"
+    order.metadata["holder_name"] = "Anna Holm"
+    first, second = shop.ask(shop.purchases.PurchaseTickets, order).purchase.tickets
+    token, printed = pair.issuer.token("operator", "opal"), list[str]()
+
+    def call(service: str, method: str, **message: Any) -> dict[str, Any]:
+        address = pair.address(
+            "SCANS" if service in {"ScanService", "DeviceService", "GateChangeService"} else "TICKETS"
+        )
+        package = "scans" if address == pair.address("SCANS") else "tickets"
+        printed.append(by_grpcurl(address, f"ticketing.{package}.v1.{service}/{method}", token, [message]))
+        return documents(printed[-1])[0]
+
+    [by_payment] = call("PurchaseService", "ListPurchases", paymentId="bank-4711")["purchases"]
+    assert by_payment["purchase_id"] == first.purchase_id
+    by_address = call("TicketService", "ListTickets", email="Anna@example.com")["tickets"]
+    by_name = call("TicketService", "ListTickets", eventId=event.event_id, holder="holm anna")["tickets"]
+    assert {one["ticket_id"] for one in by_address} == {first.ticket_id, second.ticket_id}
+    assert by_address == by_name
+
+    with closing(new_gate(pair, event.event_id)) as gate:
+        wrongly_admitted = gate.scan(second.token)
+        reissue = {"ticketId": first.ticket_id, "requestId": str(uuid.uuid4())}
+        assert call("TicketService", "ReissueTicket", **reissue)["ticket"]["issue"] == 2
+        assert gate.scan(first.token).denial_reason == scan_pb2.DENIAL_REASON_SUPERSEDED
+    denied, admitted = call("ScanService", "ListScans", eventId=event.event_id)["scans"]
+    assert (denied["denial_reason"], admitted["verdict"]) == ("DENIAL_REASON_SUPERSEDED", "VERDICT_ADMITTED")
+    assert admitted["code"] == f"{second.code[:10]}…"
+    assert "annul_time" in call("ScanService", "AnnulScan", scanId=wrongly_admitted.scan_id)["scan"]
+    moved = {"eventId": event.event_id, "location": "Big hall"}
+    assert (
+        call("EventService", "UpdateEvent", event=moved, updateMask={"paths": ["location"]})["event"]["location"]
+        == "Big hall"
+    )
+    cancelled = call("TicketService", "CancelTicket", ticketId=second.ticket_id)
+    assert "refund_amount" in cancelled["cancellation"]
+
+    for refused, request in (
+        ("TicketService/RenderTicket", {"ticketId": first.ticket_id}),
+        ("PurchaseService/CorrectEmail", {"requestId": str(uuid.uuid4()), "ticketId": first.ticket_id}),
+        ("TicketService/TransferTicket", {"ticketId": first.ticket_id}),
+    ):
+        method = f"ticketing.tickets.v1.{refused}"
+        assert "PermissionDenied" in refused_by_grpcurl(pair.address("TICKETS"), method, token, request)
+    changes = call("ChangeService", "ListChanges", caller="opal")["changes"]
+    assert [(one["kind"], one["roles"]) for one in changes] == [
+        (f"CHANGE_KIND_{kind}", ["operator"])
+        for kind in (
+            *("CANCELLATION_REQUESTED", "EVENT_UPDATED", "REISSUE_REQUESTED"),
+            *("PERSON_SEARCHED", "PERSON_SEARCHED"),
+        )
+    ]
+    [annulment] = call("GateChangeService", "ListChanges", caller="opal")["changes"]
+    assert (annulment["kind"], annulment["scan_id"]) == ("CHANGE_KIND_SCAN_ANNULLED", wrongly_admitted.scan_id)
+    # Neither a full code nor a token was printed.
+    assert re.search("TKT-[0-9A-F]{16}|T1[A-Z2-7]{40}", "".join(printed)) is None
 
 
 @pytest.mark.parametrize("tool", [by_grpcurl, by_buf], ids=["grpcurl", "buf curl"])

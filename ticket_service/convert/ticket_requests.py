@@ -30,6 +30,9 @@ class TicketView(StrEnum):
     FULL = "FULL"
 
 
+# A shorter text describes too many holders.
+MIN_SEARCH: Final = 3
+LIST: Final = "/ticketing.tickets.v1.TicketService/ListTickets"
 CANCEL: Final = "/ticketing.tickets.v1.TicketService/CancelTicket"
 TICKET_VIEWS: Final = {view: ticket_pb2.TicketView.Value(f"TICKET_VIEW_{view}") for view in TicketView}
 PAPERS: Final = {paper: pb.Paper.Value(f"PAPER_{paper}") for paper in Paper}
@@ -59,17 +62,29 @@ def read_get(request: pb.GetTicketRequest) -> TicketLookup:
     return TicketLookup(ticket_id, code, view)
 
 
-def read_list(request: pb.ListTicketsRequest) -> tuple[TicketQuery, TicketView, int]:
-    """Read the filter, the view and the page size of a ListTicketsRequest."""
+def read_list(request: pb.ListTicketsRequest, caller: Caller) -> tuple[TicketQuery, TicketView, int]:
+    """Read the filter, the view and the page size of a ListTicketsRequest.
+
+    Raises:
+        Failure: INVALID_ARGUMENT, or FORBIDDEN for a user who searches by `holder`.
+    """
     fields = Fields(request)
     query = TicketQuery(
         status=fields.optional_enum("status", TICKET_STATUSES),
         event_id=fields.optional_uuid("event_id"),
         user_id=fields.text("user_id"),
         email=read_wanted_email(fields),
+        holder=fields.text("holder"),
     )
+    if 0 < len(query.holder) < MIN_SEARCH:
+        fields.violate("holder", f"is shorter than {MIN_SEARCH} characters")
+    if query.holder and not request.event_id:
+        fields.violate("event_id", "is required with holder")
     view = fields.enum("view", TICKET_VIEWS, TicketView.BASIC)
     fields.check()
+    if query.holder and not caller.is_any(Role.SERVICE, Role.ORGANIZER, Role.OPERATOR):
+        role = ",".join(sorted(caller.roles))
+        raise Failure(FORBIDDEN, "users do not search for holders", method=LIST, role=role)
     return query, view, page_size(request.page_size)
 
 
@@ -86,7 +101,7 @@ def read_render(request: pb.RenderTicketRequest) -> tuple[UUID, RenderOptions]:
 
 
 def read_cancel(request: pb.CancelTicketRequest, caller: Caller) -> tuple[UUID, str, tuple[str, int] | None]:
-    """Read the ticket, the reason and the amount that an organizer refunds, or None.
+    """Read the ticket, the reason and the amount that an organizer or an operator refunds, or None.
 
     Raises:
         Failure: INVALID_ARGUMENT, or FORBIDDEN for the amount of another caller.
@@ -97,9 +112,9 @@ def read_cancel(request: pb.CancelTicketRequest, caller: Caller) -> tuple[UUID, 
     if request.HasField("refund_amount"):
         wanted = read_price(fields, "refund_amount", request.refund_amount)
     fields.check()
-    if wanted is not None and not caller.is_any(Role.SERVICE, Role.ORGANIZER):
+    if wanted is not None and not caller.is_any(Role.SERVICE, Role.ORGANIZER, Role.OPERATOR):
         role = ",".join(sorted(caller.roles))
-        raise Failure(FORBIDDEN, "only services and organizers set the refund", method=CANCEL, role=role)
+        raise Failure(FORBIDDEN, "only services, organizers and operators set the refund", method=CANCEL, role=role)
     return ticket_id, reason, wanted
 
 

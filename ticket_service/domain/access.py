@@ -1,4 +1,4 @@
-"""Decide what a caller may do as an organizer or as a service; `store.access` has the same rules in SQL."""
+"""Decide what a caller may do as an organizer, a service or an operator; `store.access` has the same rules in SQL."""
 
 from ticketing.chassis.callers import Caller, Role
 
@@ -11,3 +11,8 @@ def organizer_of(caller: Caller) -> str | None:
 def administers(caller: Caller, organizer_id: str) -> bool:
     """Return whether the caller administers the events of an organizer: that organizer, or a service."""
     return caller.is_any(Role.SERVICE) or organizer_of(caller) == organizer_id
+
+
+def acts_as(caller: Caller, user_id: str) -> bool:
+    """Return whether the caller may act as a user: an operator acts for nobody, also not for the operator's own user."""
+    return caller.subject == user_id and caller.is_any(Role.USER, Role.ORGANIZER, Role.SERVICE)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from ticket_service.domain.events import Event
 from ticket_service.domain.tickets import Ticket
+from ticketing.chassis.parsing import NIL
 
 # The texts that organizers write at length and the counters that follow from other changes are named without values.
 _NAMED_ONLY: Final = frozenset({"description", "metadata", "offers", "refund_tiers"})
@@ -36,6 +37,7 @@ class ChangeKind(StrEnum):
     ERASURE_REQUESTED = "ERASURE_REQUESTED"
     TICKET_REFUND_REQUESTED = "TICKET_REFUND_REQUESTED"
     TICKETS_LOOKED_UP = "TICKETS_LOOKED_UP"
+    PERSON_SEARCHED = "PERSON_SEARCHED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,13 @@ class RecordedChange:
 def ticket_change(kind: ChangeKind, ticket: Ticket, **details: object) -> Change:
     """Return a change of one ticket."""
     return Change(kind, ticket.event_id, ticket.purchase_id, ticket.ticket_id, details)
+
+
+def person_search(rpc: str, event_id: UUID | None, searched: Mapping[str, str], results: int) -> Change | None:
+    """Return the record of a search by the fields `searched`, without their texts; None where all of them are empty."""
+    by = sorted(name for name, text in searched.items() if text)
+    details = {"rpc": rpc, "by": by, "results": results}
+    return Change(ChangeKind.PERSON_SEARCHED, event_id or NIL, details=details) if by else None
 
 
 def event_change(before: Event, after: Event) -> Change:

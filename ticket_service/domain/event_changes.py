@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
+from ticket_service.domain.access import organizer_of
 from ticket_service.domain.event_times import CORRECTABLE, correctable_until
 from ticket_service.domain.events import Event, EventStatus, Offer, TicketType
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import event_ended, event_not_changeable, illegal_transition
 from ticket_service.domain.terms import MoveRules
-from ticketing.chassis.failures import Failure, FieldViolation, invalid_fields
+from ticketing.chassis.callers import Caller
+from ticketing.chassis.failures import FORBIDDEN, Failure, FieldViolation, invalid_fields
 
 # Gates decide by these fields, so a change of one takes a revision.
 GATE_FIELDS: Final = (
@@ -25,6 +27,12 @@ GATE_FIELDS: Final = (
     "time_zone",
     "day_change_hour",
 )
+# The fields that an operator may change at the events of others: those of a move, and the capacity, by which a sale
+# stops. Prices, refund terms and what gates may look up are the organizer's.
+OPERATOR_FIELDS: Final = frozenset(
+    {"start_time", "end_time", "doors_open_time", "time_zone", "location", "is_online", "max_participants"}
+)
+_UPDATE: Final = "/ticketing.tickets.v1.EventService/UpdateEvent"
 # The fields of an offer that a buyer has paid for; the others only govern further sales.
 PROMISED: Final = ("price", "valid_from_time", "valid_until_time")
 
@@ -52,10 +60,10 @@ class EventValues:
 
 @dataclass(frozen=True, slots=True)
 class EventChange:
-    """A request of an organizer to change one event."""
+    """A request of an organizer or an operator to change one event."""
 
     event_id: UUID
-    # The version that the organizer read; "" for any.
+    # The version that the caller read; "" for any.
     etag: str
     # The update mask, in its order.
     paths: tuple[str, ...]
@@ -106,8 +114,17 @@ def merge_values(event: Event, values: EventValues) -> Event:
     return merged
 
 
+def check_permitted(event: Event, paths: Sequence[str], caller: Caller) -> None:
+    """Raise FORBIDDEN if an operator changes more of an event of somebody else than OPERATOR_FIELDS."""
+    refused = sorted(set(paths) - OPERATOR_FIELDS)
+    if refused and organizer_of(caller) != event.organizer_id:
+        role = ",".join(sorted(caller.roles))
+        message = f"only the organizer of the event changes {', '.join(refused)}"
+        raise Failure(FORBIDDEN, message, method=_UPDATE, role=role)
+
+
 def check_etag(event: Event, etag: str) -> None:
-    """Raise ETAG_MISMATCH if the organizer read another version of the event."""
+    """Raise ETAG_MISMATCH if the caller read another version of the event."""
     if etag and etag != event.etag:
         raise Failure(Reason.ETAG_MISMATCH, "the event has changed since it was read", etag=event.etag)
 

@@ -1,6 +1,6 @@
 """The filters of the lists that callers read.
 
-The user_id "" selects the rows of the caller; for organizers and services, all rows that they may see.
+The user_id "" selects the rows of the caller; for organizers, services and operators, all rows that they may see.
 """
 
 from dataclasses import dataclass
@@ -44,6 +44,8 @@ class TicketQuery:
     user_id: str
     # The address of the holder, in upper or lower case.
     email: str = ""
+    # A text that describes the holder, for a search within one event, as gates look tickets up.
+    holder: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,9 +64,11 @@ class EventServicer(EventServiceServicer):
         """List events by start_time."""
         caller = current_caller()
         query = _read_query(request)
-        if query.status is not EventStatus.PUBLISHED and not caller.is_any(Role.ORGANIZER):
+        if query.status is not EventStatus.PUBLISHED and not caller.is_any(Role.ORGANIZER, Role.OPERATOR):
             role = ",".join(sorted(caller.roles))
-            raise Failure(FORBIDDEN, f"only organizers may list {query.status} events", method=_LIST, role=role)
+            raise Failure(
+                FORBIDDEN, f"only organizers and operators may list {query.status} events", method=_LIST, role=role
+            )
         bound_to = [caller.subject, query]
         size = page_size(request.page_size)
         after = time_position(request.page_token, bound_to)

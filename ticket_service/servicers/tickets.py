@@ -75,7 +75,7 @@ class TicketServicer(TicketServiceServicer):
     async def ListTickets(self, request: pb.ListTicketsRequest, _context: Any) -> pb.ListTicketsResponse:  # noqa: N802 - the contract's name
         """List tickets, newest first."""
         caller = current_caller()
-        query, view, size = requests.read_list(request)
+        query, view, size = requests.read_list(request, caller)
         bound_to = ["tickets", caller.subject, query]
         before = id_position(request.page_token, bound_to)
         found = await self._tickets.list(caller, query, before, size + 1)

@@ -44,7 +44,7 @@ def list_changes(
 ) -> list[RecordedChange]:
     """Read changes that a caller may see, newest first."""
     selected = sa.select(changes).order_by(changes.c.change_id.desc()).limit(limit)
-    if not caller.is_any(Role.SERVICE):
+    if not caller.is_any(Role.SERVICE, Role.OPERATOR):
         selected = selected.join(events, events.c.event_id == changes.c.event_id)
         selected = selected.where(event_administered_by(caller))
     filters = {

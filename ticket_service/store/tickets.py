@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, Row
 from ticket_service.domain.calendar_entries import Holder
 from ticket_service.domain.events import AdmissionPolicy, Event, TicketType
 from ticket_service.domain.languages import wanted_language
+from ticket_service.domain.look_ups import read_search
 from ticket_service.domain.queries import TicketQuery
 from ticket_service.domain.secrets import Digests
 from ticket_service.domain.terms import PastTerms
@@ -19,6 +20,8 @@ from ticket_service.domain.tickets import CANCELLED_STATUSES, SoldTicket, Ticket
 from ticket_service.store.access import ANY, Condition, ticket_of_user, ticket_visible_to
 from ticket_service.store.contacts import purchases_of_address, tickets_of_address
 from ticket_service.store.events import find_events
+from ticket_service.store.look_ups import MAX_CANDIDATES
+from ticket_service.store.look_ups import find_tickets as find_held
 from ticket_service.store.past_terms import find_past_terms
 from ticket_service.store.tables import cancellations, events, purchases, tickets
 from ticketing.chassis.callers import Caller
@@ -139,6 +142,9 @@ def list_tickets(
         conditions.append(tickets.c.event_id == query.event_id)
     if query.email:
         conditions.append(sa.tuple_(tickets.c.event_id, tickets.c.ticket_id).in_(tickets_of_address(query.email)))
+    if query.event_id is not None and query.holder:
+        found = find_held(connection, query.event_id, read_search(query.holder), MAX_CANDIDATES)
+        conditions.append(tickets.c.ticket_id.in_([one.ticket_id for one in found]))
     if before is not None:
         conditions.append(tickets.c.ticket_id < before)
     return _find_tickets(connection, conditions, limit)

@@ -9,7 +9,7 @@ from ticket_service.domain.cancellation_preview import CancellationPreview, prev
 from ticket_service.domain.event_changes import ChangeRules, cancel_event
 from ticket_service.domain.refusals import event_not_found
 from ticket_service.store import cancellation_preview as store
-from ticket_service.store.access import event_owned_by
+from ticket_service.store.access import event_administered_by
 from ticket_service.store.events import find_event
 from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
@@ -34,7 +34,7 @@ class CancellationPreviews:
         self._clock = clock
 
     async def preview(self, caller: Caller, event_id: UUID) -> CancellationPreview:
-        """Sum up what CancelEvent would do to an event of `caller`; raise what it would raise.
+        """Sum up what CancelEvent would do to an event that `caller` administers; raise what it would raise.
 
         Raises:
             Failure: EVENT_NOT_FOUND or ILLEGAL_TRANSITION; DEPENDENCY_UNAVAILABLE if the read takes longer than 10 s.
@@ -43,7 +43,7 @@ class CancellationPreviews:
 
         def work(connection: Connection) -> CancellationPreview:
             store.begin_read_only(connection)
-            event = find_event(connection, event_id, event_owned_by(caller.subject))
+            event = find_event(connection, event_id, event_administered_by(caller))
             if event is None:
                 raise event_not_found(event_id)
             cancel_event(event, now, self._rules.correction)

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection
 from ticket_service.adapters.providers import RULES
 from ticket_service.domain import cancellations as domain
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
-from ticket_service.domain.changes import ChangeKind, ticket_change
+from ticket_service.domain.changes import ChangeKind, person_search, ticket_change
 from ticket_service.domain.events import EventStatus
 from ticket_service.domain.notifications import cancellation_settled
 from ticket_service.domain.queries import CancellationQuery
@@ -39,6 +39,7 @@ from ticket_service.store.event_cancellation import refund_pending_in_full
 from ticket_service.store.events import lock_event
 from ticket_service.store.reissues import find_pending_reissue
 from ticket_service.store.tickets import lock_ticket
+from ticket_service.use_cases.changes import record_search
 from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
@@ -116,7 +117,10 @@ class Cancellations:
         self, caller: Caller, query: CancellationQuery, before: UUID | None, limit: int
     ) -> Sequence[Cancellation]:
         """Read up to `limit` cancellations of tickets that `caller` may see, newest first."""
-        return await self._database.read(lambda c: store.list_cancellations(c, caller, query, before, limit))
+        found = await self._database.read(lambda c: store.list_cancellations(c, caller, query, before, limit))
+        search = person_search("ListCancellations", query.event_id, {"user_id": query.user_id}, len(found))
+        await record_search(self._database, caller, search, self._clock)
+        return found
 
     async def sweep(self) -> bool:
         """Continue due cancellations; return whether more may be due."""

@@ -25,7 +25,7 @@ from ticket_service.store import event_cancellation as store
 from ticket_service.store.cancellations import insert_cancellations
 from ticket_service.store.events import event_currency, update_event
 from ticket_service.use_cases.cancellations import Cancellations, retry_seconds
-from ticket_service.use_cases.events import lock_own_event
+from ticket_service.use_cases.events import lock_administered_event
 from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
@@ -63,7 +63,7 @@ class EventCancellations:
         self._clock = clock
 
     async def cancel(self, caller: Caller, event_id: UUID, reason: str) -> tuple[Event, bool]:
-        """Cancel an event of `caller`; a repeated request closes the gates if no earlier request did.
+        """Cancel an event that `caller` administers; a repeated request closes the gates if no earlier request did.
 
         After the cancellation is complete, a repeated request looks at every ticket again, and refunds those that are
         neither checked in nor cancelled.
@@ -105,7 +105,7 @@ class EventCancellations:
         self, connection: Connection, caller: Caller, event_id: UUID, reason: str
     ) -> tuple[Event, EventCancellation]:
         """Do step 1; for a cancelled event, return its cancellation."""
-        event = lock_own_event(connection, caller, event_id)
+        event = lock_administered_event(connection, caller, event_id)
         event_cancellation = store.lock(connection, event_id)
         now = self._clock()
         if event_cancellation is not None:

@@ -21,7 +21,7 @@ from ticket_service.domain.refusals import event_not_found, request_id_reused
 from ticket_service.domain.terms import full_refund_until, replace_terms
 from ticket_service.store import changes, outbox
 from ticket_service.store import events as store
-from ticket_service.store.access import event_owned_by, event_visible_to
+from ticket_service.store.access import event_administered_by, event_visible_to
 from ticket_service.store.event_sales import count_cancellations, count_ticket_refunds, sales_lines
 from ticket_service.store.holds import count_refunds_due
 from ticket_service.store.past_terms import find_past_terms, insert_past_terms
@@ -100,22 +100,23 @@ class Events:
         return await self._database.read(lambda c: store.list_events(c, caller, query, now, (after, limit)))
 
     async def update(self, caller: Caller, change: domain.EventChange) -> tuple[Event, datetime | None]:
-        """Change an event of `caller`.
+        """Change an event that `caller` administers.
 
         Returns:
             The event, and the time until which tickets bought before are refunded in full, if the change is a move or
             repeats one.
 
         Raises:
-            Failure: EVENT_NOT_FOUND, ETAG_MISMATCH, EVENT_NOT_CHANGEABLE, CAPACITY_BELOW_RESERVED; INVALID_ARGUMENT
-                if a new value contradicts a stored value, for times that can only be mistyped, for a logo that cannot
-                be printed, or if a payment provider cannot charge a new price.
+            Failure: EVENT_NOT_FOUND, ETAG_MISMATCH, EVENT_NOT_CHANGEABLE, CAPACITY_BELOW_RESERVED; FORBIDDEN for an
+                operator who changes what only the organizer may change; INVALID_ARGUMENT if a new value contradicts a
+                stored value, for times that can only be mistyped, for a logo that cannot be printed, or if a payment provider cannot charge a new price.
         """
         now = self._clock()
         await check_logo(self._changes.logos, change.values.attributes.get("metadata"))
 
         def work(connection: Connection) -> tuple[Event, datetime | None]:
-            event = lock_own_event(connection, caller, change.event_id)
+            event = lock_administered_event(connection, caller, change.event_id)
+            domain.check_permitted(event, change.paths, caller)
             domain.check_etag(event, change.etag)
             domain.check_changeable(event, change.paths, now, self._changes.correction)
             wanted = domain.merge_values(event, change.values)
@@ -147,7 +148,7 @@ class Events:
         now = self._clock()
 
         def work(connection: Connection) -> Event:
-            event = lock_own_event(connection, caller, event_id)
+            event = lock_administered_event(connection, caller, event_id)
             result = domain.publish_event(event, now)
             if result is not event:
                 check_publication(event, self._rules)
@@ -160,11 +161,11 @@ class Events:
         return event
 
     async def sales(self, caller: Caller, event_id: UUID) -> EventSales:
-        """Sum up the sales of an event of `caller`; raise EVENT_NOT_FOUND if there is none."""
+        """Sum up the sales of an event that `caller` administers; raise EVENT_NOT_FOUND if there is none."""
         now = self._clock()
 
         def work(connection: Connection) -> EventSales:
-            event = _found(store.find_event(connection, event_id, event_owned_by(caller.subject)), event_id)
+            event = _found(store.find_event(connection, event_id, event_administered_by(caller)), event_id)
             return EventSales(
                 event.currency,
                 sales_lines(connection, event_id, now),
@@ -195,9 +196,9 @@ class Events:
         return replaced.full_refund_until
 
 
-def lock_own_event(connection: Connection, caller: Caller, event_id: UUID) -> Event:
-    """Lock an event of `caller` until the transaction ends, and return it; raise EVENT_NOT_FOUND if there is none."""
-    return _found(store.lock_event(connection, event_id, event_owned_by(caller.subject)), event_id)
+def lock_administered_event(connection: Connection, caller: Caller, event_id: UUID) -> Event:
+    """Lock an event that `caller` administers until the transaction ends, and return it; raise EVENT_NOT_FOUND if there is none."""
+    return _found(store.lock_event(connection, event_id, event_administered_by(caller)), event_id)
 
 
 def _found(event: Event | None, event_id: UUID) -> Event:

@@ -30,7 +30,7 @@ from ticket_service.domain.ticket_refunds import TicketRefund
 from ticket_service.domain.ticket_refunds import record_refund as record_ticket_refund
 from ticket_service.store import changes, ledger, outbox, ticket_refunds
 from ticket_service.store import refund_orders as store
-from ticket_service.store.access import event_owned_by
+from ticket_service.store.access import event_administered_by
 from ticket_service.store.cancellations import in_event, lock_cancellation, update_cancellations
 from ticket_service.store.events import lock_event
 from ticket_service.store.holds import lock_purchases
@@ -72,7 +72,7 @@ class Refunds:
         self._clock = clock
 
     async def retry(self, caller: Caller, cancellation_id: UUID) -> Cancellation:
-        """Retry a refused refund of an event of `caller`; a repetition changes nothing.
+        """Retry a refused refund of an event that `caller` administers; a repetition changes nothing.
 
         Raises:
             Failure: CANCELLATION_NOT_FOUND, or ILLEGAL_TRANSITION if no refund is due.
@@ -80,7 +80,7 @@ class Refunds:
         now = self._clock()
 
         def work(connection: Connection) -> Cancellation:
-            found = lock_cancellation(connection, cancellation_id, event_owned_by(caller.subject))
+            found = lock_cancellation(connection, cancellation_id, event_administered_by(caller))
             if found is None:
                 raise cancellation_not_found(cancellation_id)
             retried = cancellation_domain.retry_refund(found)

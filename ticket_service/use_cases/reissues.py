@@ -24,7 +24,7 @@ from ticket_service.domain.revocations import Outcome
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.store import changes, outbox
 from ticket_service.store import reissues as store
-from ticket_service.store.access import event_owned_by, ticket_visible_to
+from ticket_service.store.access import event_administered_by, ticket_visible_to
 from ticket_service.store.events import lock_event, take_revision
 from ticket_service.store.requests import RequestKey, claim, find_first, forget
 from ticket_service.store.tickets import find_ticket, lock_ticket, update_ticket
@@ -83,14 +83,14 @@ class Reissues:
         raise overloaded("changes of one ticket")
 
     async def set_blocked(self, caller: Caller, ticket_id: UUID, *, blocked: bool) -> SoldTicket:
-        """Block or unblock a ticket of an event of `caller`; raise TICKET_NOT_FOUND or TICKET_NOT_ACTIVE."""
+        """Block or unblock a ticket of an event that `caller` administers; raise TICKET_NOT_FOUND or TICKET_NOT_ACTIVE."""
         now = self._clock()
-        own = event_owned_by(caller.subject)
+        administered = event_administered_by(caller)
 
         def work(connection: Connection) -> SoldTicket:
-            found = find_ticket(connection, ticket_id, own)
+            found = find_ticket(connection, ticket_id, administered)
             event = lock_event(connection, found.ticket.event_id) if found else None
-            sold = lock_ticket(connection, ticket_id, own)
+            sold = lock_ticket(connection, ticket_id, administered)
             if event is None or sold is None:
                 raise ticket_not_found(ticket_id)
             ticket = domain.set_blocked(sold.ticket, event.revision + 1, now, blocked=blocked)

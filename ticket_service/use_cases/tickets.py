@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy.engine import Connection
 
 from ticket_service.domain.calendar_entries import CalendarOrganizer, TicketEntry, entries_of, holder_of
+from ticket_service.domain.changes import person_search
 from ticket_service.domain.queries import TicketQuery
 from ticket_service.domain.refusals import ticket_code_not_found, ticket_not_found
 from ticket_service.domain.tickets import SoldTicket
@@ -18,6 +19,7 @@ from ticket_service.store.tickets import (
     tickets_of_holder,
     tickets_of_purchase,
 )
+from ticket_service.use_cases.changes import record_search
 from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
@@ -66,4 +68,8 @@ class Tickets:
     async def list(self, caller: Caller, query: TicketQuery, before: UUID | None, limit: int) -> Sequence[SoldTicket]:
         """Read up to `limit` tickets that `caller` may see, newest first."""
         now = self._clock()
-        return await self._database.read(lambda c: list_tickets(c, caller, query, now, (before, limit)))
+        found = await self._database.read(lambda c: list_tickets(c, caller, query, now, (before, limit)))
+        searched = {"user_id": query.user_id, "email": query.email, "holder": query.holder}
+        search = person_search("ListTickets", query.event_id, searched, len(found))
+        await record_search(self._database, caller, search, self._clock)
+        return found

@@ -20,6 +20,7 @@ class Role(StrEnum):
     SERVICE = "service"
     DEVICE = "device"
     PEER = "peer"
+    OPERATOR = "operator"
 
 
 # The other service proves itself by its secret or certificate, a device by a token that its service issued. A JWT that

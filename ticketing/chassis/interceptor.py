@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final, Self
 
@@ -64,7 +65,7 @@ _CALLER: ContextVar[Caller] = ContextVar("caller")
 
 
 def current_caller() -> Caller:
-    """Return the authenticated caller of the RPC that this task serves.
+    """Return the authenticated caller of the RPC that this task serves, with the roles that the RPC admits.
 
     Raises:
         LookupError: the task serves no RPC, or the RPC is public.
@@ -158,7 +159,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if roles is None or not caller.is_any(*roles):
             role = ",".join(sorted(caller.roles))
             raise Failure(FORBIDDEN, f"{method} is not for the role {role}", method=method, role=role)
-        _CALLER.set(caller)
+        # A role counts only where the method names it: a caller with two roles must not reach the objects of the one by
+        # the methods of the other.
+        _CALLER.set(caller if caller.roles <= roles else replace(caller, roles=caller.roles & roles))
         return caller
 
     @asynccontextmanager

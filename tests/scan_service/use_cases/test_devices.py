@@ -70,6 +70,32 @@ async def test_a_device_enrolls_by_its_code_and_scans(database, service, orga):
     assert (scan.verdict, scan.device_id, scan.scanner_user_id) == (ADMITTED, created.device.device_id, "")
 
 
+async def test_an_operator_lists_and_revokes_the_devices_of_all_organizers(database, service, orga, issuer):
+    ticket = database.ticket(database.event())
+    at_gate, metadata = await enrolled(service, orga)
+    await service.scan(ticket.event_id, ticket.token, metadata=metadata)
+    device = Device(service, metadata)
+    await device.open(ticket.event_id)
+    other = (await create(service, issuer.metadata("organizer", "olaf"))).device.device_id
+    operator = issuer.metadata("operator", "opal")
+
+    async def ids(**values) -> list[str]:
+        return [one.device_id for one in (await listed(service, operator, **values)).devices]
+
+    assert await ids() == [at_gate, other]
+    assert await ids(organizer_id="olaf") == [other]
+    await until(lambda: ids(event_id=str(ticket.event_id)), [at_gate])
+    first = await listed(service, operator, page_size=1)
+    assert await ids(page_size=1, page_token=first.next_page_token) == [other]
+    # The page belongs to another filter.
+    second = listed(service, operator, page_token=first.next_page_token, organizer_id="olaf")
+    assert (await refusal(second)).fields == {"page_token"}
+    # An organizer sees the own devices alone, whatever the filter says.
+    assert list((await listed(service, orga, organizer_id="olaf")).devices) == []
+    assert (await revoke(service, operator, at_gate)).HasField("revoke_time")
+    assert (await refusal(device.receive())).reason == "UNAUTHENTICATED"
+
+
 async def test_neither_code_nor_token_is_stored(database, service, orga):
     created = await create(service, orga)
     token = (await enroll(service, created.enrollment_code)).access_token

@@ -44,6 +44,13 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     client certificate. An RPC with this role alone is internal: no client may
     call it, and it may change whenever both services change together.
     """
+    ROLE_OPERATOR: _Role.ValueType  # 7
+    """A person or a program that runs the installation. An operator works on the
+    events of all organizers, and no answer to an operator contains anything
+    that admits a person, pays, or acts for a device: no code, token, picture,
+    pass or client secret. A role counts only in the calls that name it: a
+    caller who is an operator and a user transfers their own tickets alone.
+    """
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """A role that a caller's credential proves. An access token (JWT) proves the
@@ -66,6 +73,13 @@ ROLE_PEER: Role.ValueType  # 6
 """The other of the two services, proven by the shared secret or by its
 client certificate. An RPC with this role alone is internal: no client may
 call it, and it may change whenever both services change together.
+"""
+ROLE_OPERATOR: Role.ValueType  # 7
+"""A person or a program that runs the installation. An operator works on the
+events of all organizers, and no answer to an operator contains anything
+that admits a person, pays, or acts for a device: no code, token, picture,
+pass or client secret. A role counts only in the calls that name it: a
+caller who is an operator and a user transfers their own tickets alone.
 """
 Global___Role: _TypeAlias = Role  # noqa: Y015
 

@@ -232,19 +232,33 @@ class ListDevicesRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ORGANIZER_ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """The number of devices on a page, 0 or more. 0 is read as 25, more than 100 as 100."""
     page_token: _builtins.str
-    """The next_page_token of the page before, at most 512 characters. Empty selects the first page."""
+    """The next_page_token of the page before, with the same filter; at most 512
+    characters. Empty selects the first page.
+    """
+    organizer_id: _builtins.str
+    """Returns only devices of this organizer, at most 255 characters. Empty
+    selects all devices that the caller may see.
+    """
+    event_id: _builtins.str
+    """Returns only devices whose present or last gate admits to this event, a UUID
+    (Device.gate). Empty selects all.
+    """
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        organizer_id: _builtins.str = ...,
+        event_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "organizer_id", b"organizer_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

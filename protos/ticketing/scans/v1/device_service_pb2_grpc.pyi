@@ -40,7 +40,7 @@ class DeviceServiceStub:
     no credential but the code.
     """
     ListDevices: _grpc.UnaryUnaryMultiCallable[_device_service_pb2.ListDevicesRequest, _device_service_pb2.ListDevicesResponse]
-    """Lists the caller's devices."""
+    """Lists devices: an organizer's own, for an operator all."""
     RevokeDevice: _grpc.UnaryUnaryMultiCallable[_device_service_pb2.RevokeDeviceRequest, _device_service_pb2.RevokeDeviceResponse]
     """Revokes the access of a device. The service ends its open streams within a second."""
 
@@ -56,7 +56,7 @@ class DeviceServiceAsyncStub(DeviceServiceStub):
     no credential but the code.
     """
     ListDevices: _aio.UnaryUnaryMultiCallable[_device_service_pb2.ListDevicesRequest, _device_service_pb2.ListDevicesResponse]  # type: ignore[assignment]
-    """Lists the caller's devices."""
+    """Lists devices: an organizer's own, for an operator all."""
     RevokeDevice: _aio.UnaryUnaryMultiCallable[_device_service_pb2.RevokeDeviceRequest, _device_service_pb2.RevokeDeviceResponse]  # type: ignore[assignment]
     """Revokes the access of a device. The service ends its open streams within a second."""
 
@@ -87,7 +87,7 @@ class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _device_service_pb2.ListDevicesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_device_service_pb2.ListDevicesResponse, _abc.Awaitable[_device_service_pb2.ListDevicesResponse]]:
-        """Lists the caller's devices."""
+        """Lists devices: an organizer's own, for an operator all."""
 
     @_abc_1.abstractmethod
     def RevokeDevice(

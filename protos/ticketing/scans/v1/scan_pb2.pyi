@@ -314,7 +314,8 @@ class Scan(_message.Message):
     code: _builtins.str
     """The code of the ticket. While the ticket is unknown, it is the beginning of
     the code or token that was read, such as "TKT-012345…", or else the kind and
-    length of the text, such as "(13 digits)": no record opens a gate.
+    length of the text, such as "(13 digits)": no record opens a gate. An
+    operator gets the beginning of every code.
     """
     scan_type: Global___ScanType.ValueType
     """The meaning of the scan."""

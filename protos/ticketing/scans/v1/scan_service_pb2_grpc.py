@@ -129,8 +129,8 @@ class ScanServiceServicer:
 
     def AnnulScan(self, request, context):
         """Annuls a scan: the person did not pass. A device annuls its own scan within
-        15 minutes and only if it is the ticket's latest; organizers and services
-        have no such limits. The scan of a group is annulled for all of its tickets
+        15 minutes and only if it is the ticket's latest; organizers, services and
+        operators have no such limits. GateChangeService lists the annulments that no device made. The scan of a group is annulled for all of its tickets
         that are not annulled yet, or for none; one ticket of the group is annulled
         by the scan_id of its own record.
         """

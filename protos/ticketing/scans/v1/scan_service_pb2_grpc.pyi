@@ -51,8 +51,8 @@ class ScanServiceStub:
     """Returns the answer that a scan would get, and records nothing."""
     AnnulScan: _grpc.UnaryUnaryMultiCallable[_scan_service_pb2.AnnulScanRequest, _scan_service_pb2.AnnulScanResponse]
     """Annuls a scan: the person did not pass. A device annuls its own scan within
-    15 minutes and only if it is the ticket's latest; organizers and services
-    have no such limits. The scan of a group is annulled for all of its tickets
+    15 minutes and only if it is the ticket's latest; organizers, services and
+    operators have no such limits. GateChangeService lists the annulments that no device made. The scan of a group is annulled for all of its tickets
     that are not annulled yet, or for none; one ticket of the group is annulled
     by the scan_id of its own record.
     """
@@ -107,8 +107,8 @@ class ScanServiceAsyncStub(ScanServiceStub):
     """Returns the answer that a scan would get, and records nothing."""
     AnnulScan: _aio.UnaryUnaryMultiCallable[_scan_service_pb2.AnnulScanRequest, _scan_service_pb2.AnnulScanResponse]  # type: ignore[assignment]
     """Annuls a scan: the person did not pass. A device annuls its own scan within
-    15 minutes and only if it is the ticket's latest; organizers and services
-    have no such limits. The scan of a group is annulled for all of its tickets
+    15 minutes and only if it is the ticket's latest; organizers, services and
+    operators have no such limits. GateChangeService lists the annulments that no device made. The scan of a group is annulled for all of its tickets
     that are not annulled yet, or for none; one ticket of the group is annulled
     by the scan_id of its own record.
     """
@@ -184,8 +184,8 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_scan_service_pb2.AnnulScanResponse, _abc.Awaitable[_scan_service_pb2.AnnulScanResponse]]:
         """Annuls a scan: the person did not pass. A device annuls its own scan within
-        15 minutes and only if it is the ticket's latest; organizers and services
-        have no such limits. The scan of a group is annulled for all of its tickets
+        15 minutes and only if it is the ticket's latest; organizers, services and
+        operators have no such limits. GateChangeService lists the annulments that no device made. The scan of a group is annulled for all of its tickets
         that are not annulled yet, or for none; one ticket of the group is annulled
         by the scan_id of its own record.
         """

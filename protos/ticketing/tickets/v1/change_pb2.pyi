@@ -70,6 +70,11 @@ class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind
     """
     CHANGE_KIND_ERASURE_REQUESTED: _ChangeKind.ValueType  # 17
     """Erase recorded an erasure, which the record does not name. details: erasure_id, subject ("USER" or "ADDRESS")."""
+    CHANGE_KIND_PERSON_SEARCHED: _ChangeKind.ValueType  # 18
+    """An operator searched for a person in a list. details: rpc, by (the fields of
+    the filter: email, holder or user_id), results (the number of rows on the
+    page); the record does not contain the searched text.
+    """
 
 class ChangeKind(_ChangeKind, metaclass=_ChangeKindEnumTypeWrapper):
     """The kind of a change that a caller made or requested. A purchase is its own
@@ -119,11 +124,16 @@ UUID of the gate device, or the person or program that scans without one.
 """
 CHANGE_KIND_ERASURE_REQUESTED: ChangeKind.ValueType  # 17
 """Erase recorded an erasure, which the record does not name. details: erasure_id, subject ("USER" or "ADDRESS")."""
+CHANGE_KIND_PERSON_SEARCHED: ChangeKind.ValueType  # 18
+"""An operator searched for a person in a list. details: rpc, by (the fields of
+the filter: email, holder or user_id), results (the number of rows on the
+page); the record does not contain the searched text.
+"""
 Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015
 
 @_typing.final
 class Change(_message.Message):
-    """A change that a caller made or requested, or a look-up at a gate. The service sets every field, and
+    """A change that a caller made or requested, a look-up at a gate, or an operator's search for a person. The service sets every field, and
     never an e-mail address, a code or a token.
     """
 
@@ -157,7 +167,7 @@ class Change(_message.Message):
     """The x-request-id of the call, which the logs contain too. The field is empty after the erasure of the caller."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The roles of the caller, in the order of the alphabet."""
+        """The roles of the caller that the call admits, in the order of the alphabet."""
 
     @_builtins.property
     def details(self) -> _struct_pb2.Struct:

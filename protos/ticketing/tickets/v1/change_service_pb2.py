@@ -26,7 +26,7 @@ from ticketing.options.v1 import options_pb2 as ticketing_dot_options_dot_v1_dot
 from ticketing.tickets.v1 import change_pb2 as ticketing_dot_tickets_dot_v1_dot_change__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)ticketing/tickets/v1/change_service.proto\x12\x14ticketing.tickets.v1\x1a\"ticketing/options/v1/options.proto\x1a!ticketing/tickets/v1/change.proto\"\xbb\x01\n\x12ListChangesRequest\x12\x19\n\tpage_size\x18\x01 \x01(\x05\x42\x06\xe2\xe0\x18\x02\x30\x00\x12\x1d\n\npage_token\x18\x02 \x01(\tB\t\xe2\xe0\x18\x05\x18\x0b(\x80\x04\x12\x18\n\x08\x65vent_id\x18\x03 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\x12\x1b\n\x0bpurchase_id\x18\x04 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\x12\x19\n\tticket_id\x18\x05 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\x12\x19\n\x06\x63\x61ller\x18\x06 \x01(\tB\t\xe2\xe0\x18\x05\x18\t(\xff\x01\"]\n\x13ListChangesResponse\x12-\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1c.ticketing.tickets.v1.Change\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x80\x01\n\rChangeService\x12o\n\x0bListChanges\x12(.ticketing.tickets.v1.ListChangesRequest\x1a).ticketing.tickets.v1.ListChangesResponse\"\x0b\x90\x02\x01\xe2\xe0\x18\x04\n\x02\x02\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)ticketing/tickets/v1/change_service.proto\x12\x14ticketing.tickets.v1\x1a\"ticketing/options/v1/options.proto\x1a!ticketing/tickets/v1/change.proto\"\xbb\x01\n\x12ListChangesRequest\x12\x19\n\tpage_size\x18\x01 \x01(\x05\x42\x06\xe2\xe0\x18\x02\x30\x00\x12\x1d\n\npage_token\x18\x02 \x01(\tB\t\xe2\xe0\x18\x05\x18\x0b(\x80\x04\x12\x18\n\x08\x65vent_id\x18\x03 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\x12\x1b\n\x0bpurchase_id\x18\x04 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\x12\x19\n\tticket_id\x18\x05 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\x12\x19\n\x06\x63\x61ller\x18\x06 \x01(\tB\t\xe2\xe0\x18\x05\x18\t(\xff\x01\"]\n\x13ListChangesResponse\x12-\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1c.ticketing.tickets.v1.Change\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x81\x01\n\rChangeService\x12p\n\x0bListChanges\x12(.ticketing.tickets.v1.ListChangesRequest\x1a).ticketing.tickets.v1.ListChangesResponse\"\x0c\x90\x02\x01\xe2\xe0\x18\x05\n\x03\x02\x04\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,11 +46,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTCHANGESREQUEST'].fields_by_name['caller']._loaded_options = None
   _globals['_LISTCHANGESREQUEST'].fields_by_name['caller']._serialized_options = b'\342\340\030\005\030\t(\377\001'
   _globals['_CHANGESERVICE'].methods_by_name['ListChanges']._loaded_options = None
-  _globals['_CHANGESERVICE'].methods_by_name['ListChanges']._serialized_options = b'\220\002\001\342\340\030\004\n\002\002\004'
+  _globals['_CHANGESERVICE'].methods_by_name['ListChanges']._serialized_options = b'\220\002\001\342\340\030\005\n\003\002\004\007'
   _globals['_LISTCHANGESREQUEST']._serialized_start=139
   _globals['_LISTCHANGESREQUEST']._serialized_end=326
   _globals['_LISTCHANGESRESPONSE']._serialized_start=328
   _globals['_LISTCHANGESRESPONSE']._serialized_end=421
   _globals['_CHANGESERVICE']._serialized_start=424
-  _globals['_CHANGESERVICE']._serialized_end=552
+  _globals['_CHANGESERVICE']._serialized_end=553
 # @@protoc_insertion_point(module_scope)

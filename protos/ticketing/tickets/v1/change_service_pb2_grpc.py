@@ -49,7 +49,7 @@ class ChangeServiceServicer:
     """
 
     def ListChanges(self, request, context):
-        """Lists changes, newest first: of an organizer's own events, for a service of all events.
+        """Lists changes, newest first: of an organizer's own events, for a service and an operator of all events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

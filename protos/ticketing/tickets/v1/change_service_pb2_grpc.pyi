@@ -36,7 +36,7 @@ class ChangeServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ChangeServiceAsyncStub: ...
     ListChanges: _grpc.UnaryUnaryMultiCallable[_change_service_pb2.ListChangesRequest, _change_service_pb2.ListChangesResponse]
-    """Lists changes, newest first: of an organizer's own events, for a service of all events."""
+    """Lists changes, newest first: of an organizer's own events, for a service and an operator of all events."""
 
 @_typing.type_check_only
 class ChangeServiceAsyncStub(ChangeServiceStub):
@@ -46,7 +46,7 @@ class ChangeServiceAsyncStub(ChangeServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListChanges: _aio.UnaryUnaryMultiCallable[_change_service_pb2.ListChangesRequest, _change_service_pb2.ListChangesResponse]  # type: ignore[assignment]
-    """Lists changes, newest first: of an organizer's own events, for a service of all events."""
+    """Lists changes, newest first: of an organizer's own events, for a service and an operator of all events."""
 
 class ChangeServiceServicer(metaclass=_abc_1.ABCMeta):
     """ChangeService lists the audit trail: which caller changed what, and when. A
@@ -59,6 +59,6 @@ class ChangeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _change_service_pb2.ListChangesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_change_service_pb2.ListChangesResponse, _abc.Awaitable[_change_service_pb2.ListChangesResponse]]:
-        """Lists changes, newest first: of an organizer's own events, for a service of all events."""
+        """Lists changes, newest first: of an organizer's own events, for a service and an operator of all events."""
 
 def add_ChangeServiceServicer_to_server(servicer: ChangeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

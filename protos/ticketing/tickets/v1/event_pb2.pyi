@@ -67,7 +67,7 @@ class _EventStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventStat
     EVENT_STATUS_UNSPECIFIED: _EventStatus.ValueType  # 0
     """The service never stores this value."""
     EVENT_STATUS_DRAFT: _EventStatus.ValueType  # 1
-    """The organizer prepares the event: nothing is for sale, and only organizers see it."""
+    """The organizer prepares the event: nothing is for sale, and only its organizer and operators see it."""
     EVENT_STATUS_PUBLISHED: _EventStatus.ValueType  # 2
     """Tickets are on sale, and gates admit within the validity of a ticket."""
     EVENT_STATUS_CANCELLED: _EventStatus.ValueType  # 3
@@ -87,7 +87,7 @@ class EventStatus(_EventStatus, metaclass=_EventStatusEnumTypeWrapper):
 EVENT_STATUS_UNSPECIFIED: EventStatus.ValueType  # 0
 """The service never stores this value."""
 EVENT_STATUS_DRAFT: EventStatus.ValueType  # 1
-"""The organizer prepares the event: nothing is for sale, and only organizers see it."""
+"""The organizer prepares the event: nothing is for sale, and only its organizer and operators see it."""
 EVENT_STATUS_PUBLISHED: EventStatus.ValueType  # 2
 """Tickets are on sale, and gates admit within the validity of a ticket."""
 EVENT_STATUS_CANCELLED: EventStatus.ValueType  # 3

@@ -195,7 +195,7 @@ class ListEventsRequest(_message.Message):
     """Returns only events of this type. UNSPECIFIED selects all types."""
     status: _event_pb2.EventStatus.ValueType
     """Returns only events in this status. UNSPECIFIED is read as PUBLISHED; only
-    organizers may ask for another status.
+    organizers and operators may ask for another status.
     """
     @_builtins.property
     def min_start_time(self) -> _timestamp_pb2.Timestamp:

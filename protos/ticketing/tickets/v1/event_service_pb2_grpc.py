@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class EventServiceStub:
     """EventService manages events. Every caller with a role reads published
-    events; only the organizer of an event changes it.
+    events; only its organizer changes an event, and an operator moves or cancels it.
     """
 
     def __init__(self, channel):
@@ -80,7 +80,7 @@ class EventServiceStub:
 
 class EventServiceServicer:
     """EventService manages events. Every caller with a role reads published
-    events; only the organizer of an event changes it.
+    events; only its organizer changes an event, and an operator moves or cancels it.
     """
 
     def CreateEvent(self, request, context):
@@ -92,7 +92,7 @@ class EventServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetEvent(self, request, context):
-        """Returns one event. A DRAFT is NOT_FOUND for everyone but its organizer.
+        """Returns one event. A DRAFT is NOT_FOUND for everyone but its organizer and an operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,7 +115,9 @@ class EventServiceServicer:
         currency and the offer of a type once tickets are sold, and, while places
         are held or sold, for times that would end or start the event in the past
         or leave the validity of a sold offer. The times of a COMPLETED event can be
-        corrected until some time after its end (30 days unless configured).
+        corrected until some time after its end (30 days unless configured). An
+        operator changes only start_time, end_time, doors_open_time, time_zone,
+        location, is_online and max_participants; other fields are PERMISSION_DENIED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -215,7 +217,7 @@ def add_EventServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class EventService:
     """EventService manages events. Every caller with a role reads published
-    events; only the organizer of an event changes it.
+    events; only its organizer changes an event, and an operator moves or cancels it.
     """
 
     @staticmethod

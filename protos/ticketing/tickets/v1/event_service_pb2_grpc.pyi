@@ -28,7 +28,7 @@ GRPC_VERSION: str
 
 class EventServiceStub:
     """EventService manages events. Every caller with a role reads published
-    events; only the organizer of an event changes it.
+    events; only its organizer changes an event, and an operator moves or cancels it.
     """
 
     @_typing.overload
@@ -40,7 +40,7 @@ class EventServiceStub:
     charge is INVALID_ARGUMENT.
     """
     GetEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.GetEventRequest, _event_service_pb2.GetEventResponse]
-    """Returns one event. A DRAFT is NOT_FOUND for everyone but its organizer."""
+    """Returns one event. A DRAFT is NOT_FOUND for everyone but its organizer and an operator."""
     ListEvents: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.ListEventsRequest, _event_service_pb2.ListEventsResponse]
     """Lists events by start_time."""
     UpdateEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.UpdateEventRequest, _event_service_pb2.UpdateEventResponse]
@@ -53,7 +53,9 @@ class EventServiceStub:
     currency and the offer of a type once tickets are sold, and, while places
     are held or sold, for times that would end or start the event in the past
     or leave the validity of a sold offer. The times of a COMPLETED event can be
-    corrected until some time after its end (30 days unless configured).
+    corrected until some time after its end (30 days unless configured). An
+    operator changes only start_time, end_time, doors_open_time, time_zone,
+    location, is_online and max_participants; other fields are PERMISSION_DENIED.
     """
     PublishEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.PublishEventRequest, _event_service_pb2.PublishEventResponse]
     """Puts a DRAFT event on sale; it becomes PUBLISHED. The call fails with
@@ -84,7 +86,7 @@ class EventServiceStub:
 @_typing.type_check_only
 class EventServiceAsyncStub(EventServiceStub):
     """EventService manages events. Every caller with a role reads published
-    events; only the organizer of an event changes it.
+    events; only its organizer changes an event, and an operator moves or cancels it.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -93,7 +95,7 @@ class EventServiceAsyncStub(EventServiceStub):
     charge is INVALID_ARGUMENT.
     """
     GetEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.GetEventRequest, _event_service_pb2.GetEventResponse]  # type: ignore[assignment]
-    """Returns one event. A DRAFT is NOT_FOUND for everyone but its organizer."""
+    """Returns one event. A DRAFT is NOT_FOUND for everyone but its organizer and an operator."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_event_service_pb2.ListEventsRequest, _event_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Lists events by start_time."""
     UpdateEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.UpdateEventRequest, _event_service_pb2.UpdateEventResponse]  # type: ignore[assignment]
@@ -106,7 +108,9 @@ class EventServiceAsyncStub(EventServiceStub):
     currency and the offer of a type once tickets are sold, and, while places
     are held or sold, for times that would end or start the event in the past
     or leave the validity of a sold offer. The times of a COMPLETED event can be
-    corrected until some time after its end (30 days unless configured).
+    corrected until some time after its end (30 days unless configured). An
+    operator changes only start_time, end_time, doors_open_time, time_zone,
+    location, is_online and max_participants; other fields are PERMISSION_DENIED.
     """
     PublishEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.PublishEventRequest, _event_service_pb2.PublishEventResponse]  # type: ignore[assignment]
     """Puts a DRAFT event on sale; it becomes PUBLISHED. The call fails with
@@ -136,7 +140,7 @@ class EventServiceAsyncStub(EventServiceStub):
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     """EventService manages events. Every caller with a role reads published
-    events; only the organizer of an event changes it.
+    events; only its organizer changes an event, and an operator moves or cancels it.
     """
 
     @_abc_1.abstractmethod
@@ -155,7 +159,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_service_pb2.GetEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.GetEventResponse, _abc.Awaitable[_event_service_pb2.GetEventResponse]]:
-        """Returns one event. A DRAFT is NOT_FOUND for everyone but its organizer."""
+        """Returns one event. A DRAFT is NOT_FOUND for everyone but its organizer and an operator."""
 
     @_abc_1.abstractmethod
     def ListEvents(
@@ -180,7 +184,9 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         currency and the offer of a type once tickets are sold, and, while places
         are held or sold, for times that would end or start the event in the past
         or leave the validity of a sold offer. The times of a COMPLETED event can be
-        corrected until some time after its end (30 days unless configured).
+        corrected until some time after its end (30 days unless configured). An
+        operator changes only start_time, end_time, doors_open_time, time_zone,
+        location, is_online and max_participants; other fields are PERMISSION_DENIED.
         """
 
     @_abc_1.abstractmethod

@@ -156,7 +156,7 @@ class Payment(_message.Message):
     """The provider's id of the payment. The field is empty before there is one."""
     client_secret: _builtins.str
     """The secret that a front end needs to finish the payment with the provider
-    (a Stripe client secret). The buyer reads it while the purchase is HELD.
+    (a Stripe client secret). The buyer and services read it while the purchase is HELD.
     """
     decline_code: _builtins.str
     """The provider's code of the reason why it declined. The field is empty unless DECLINED."""

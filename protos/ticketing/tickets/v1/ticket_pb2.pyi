@@ -173,7 +173,7 @@ class Ticket(_message.Message):
     upper-case hex digits. A reissue changes it. The service derives it from
     ticket_id, issue and a secret that both services share, and never stores
     it. Like token and qr_code_url the field is empty unless the caller is the holder,
-    acts for the holder, or is the organizer.
+    acts for the holder, or is the organizer; for an operator it is always empty.
     """
     token: _builtins.str
     """The content of the QR code: the text of the signed TicketToken."""

@@ -182,6 +182,7 @@ class ListTicketsRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
     EMAIL_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """The number of tickets on a page, 0 or more. 0 is read as 25, more than 100 as 100."""
     page_token: _builtins.str
@@ -202,6 +203,12 @@ class ListTicketsRequest(_message.Message):
     """Returns only tickets whose present holder has this e-mail address, in upper
     or lower case, at most 254 characters. Empty selects all addresses.
     """
+    holder: _builtins.str
+    """Returns only tickets whose holder this text of 3 to 200 characters describes
+    by the rules of ticketing.scans.v1.LookUpTicketsRequest.query, and at most
+    1,000 of them. Only the roles organizer, service and operator may send it,
+    and event_id is then required. Empty selects all holders.
+    """
     def __init__(
         self,
         *,
@@ -212,10 +219,11 @@ class ListTicketsRequest(_message.Message):
         user_id: _builtins.str = ...,
         view: _ticket_pb2.TicketView.ValueType = ...,
         email: _builtins.str = ...,
+        holder: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "event_id", b"event_id", "page_size", b"page_size", "page_token", b"page_token", "status", b"status", "user_id", b"user_id", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "event_id", b"event_id", "holder", b"holder", "page_size", b"page_size", "page_token", b"page_token", "status", b"status", "user_id", b"user_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -331,8 +339,8 @@ class CancelTicketRequest(_message.Message):
     """The reason, at most 500 characters in 20 lines."""
     @_builtins.property
     def refund_amount(self) -> _money_pb2.Money:
-        """The amount to refund. Only the roles service and organizer may send it. It is
-        in the event's currency, at least what the terms grant and at most what was
+        """The amount to refund. Only the roles service, organizer and operator may send it.
+        It is in the event's currency, at least what the terms grant and at most what was
         paid and not refunded before; otherwise the call fails with REFUND_OUT_OF_RANGE.
         Absent: what the terms grant.
         """

@@ -116,7 +116,7 @@ class TicketServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTickets(self, request, context):
-        """Lists the caller's tickets, newest first. Organizers may ask by event or user.
+        """Lists the caller's tickets, newest first. Organizers, services and operators may ask by event, user, address or holder.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -196,8 +196,9 @@ class TicketServiceServicer:
     def ReissueTicket(self, request, context):
         """Gives a ticket a new code and token, for a lost or leaked code. Every gate
         denies the old ones before this call returns. A person who is inside stays
-        checked in. The call fails with FAILED_PRECONDITION / TICKET_NOT_ACTIVE or
-        CANCELLATION_PENDING.
+        checked in. The holder gets the new ones by mail, where an address is stored;
+        the answer to an operator does not contain them. The call fails with
+        FAILED_PRECONDITION / TICKET_NOT_ACTIVE or CANCELLATION_PENDING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,7 @@ class TicketServiceStub:
     GetTicket: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.GetTicketRequest, _ticket_service_pb2.GetTicketResponse]
     """Returns one ticket."""
     ListTickets: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.ListTicketsRequest, _ticket_service_pb2.ListTicketsResponse]
-    """Lists the caller's tickets, newest first. Organizers may ask by event or user."""
+    """Lists the caller's tickets, newest first. Organizers, services and operators may ask by event, user, address or holder."""
     RenderTicket: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.RenderTicketRequest, _ticket_service_pb2.RenderTicketResponse]
     """Draws a ticket: a QR code, a printable page, a calendar entry or a wallet pass."""
     CancelTicket: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.CancelTicketRequest, _ticket_service_pb2.CancelTicketResponse]
@@ -77,8 +77,9 @@ class TicketServiceStub:
     ReissueTicket: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.ReissueTicketRequest, _ticket_service_pb2.ReissueTicketResponse]
     """Gives a ticket a new code and token, for a lost or leaked code. Every gate
     denies the old ones before this call returns. A person who is inside stays
-    checked in. The call fails with FAILED_PRECONDITION / TICKET_NOT_ACTIVE or
-    CANCELLATION_PENDING.
+    checked in. The holder gets the new ones by mail, where an address is stored;
+    the answer to an operator does not contain them. The call fails with
+    FAILED_PRECONDITION / TICKET_NOT_ACTIVE or CANCELLATION_PENDING.
     """
     TransferTicket: _grpc.UnaryUnaryMultiCallable[_ticket_service_pb2.TransferTicketRequest, _ticket_service_pb2.TransferTicketResponse]
     """Gives a ticket to another holder and reissues it as ReissueTicket does.
@@ -98,7 +99,7 @@ class TicketServiceAsyncStub(TicketServiceStub):
     GetTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.GetTicketRequest, _ticket_service_pb2.GetTicketResponse]  # type: ignore[assignment]
     """Returns one ticket."""
     ListTickets: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.ListTicketsRequest, _ticket_service_pb2.ListTicketsResponse]  # type: ignore[assignment]
-    """Lists the caller's tickets, newest first. Organizers may ask by event or user."""
+    """Lists the caller's tickets, newest first. Organizers, services and operators may ask by event, user, address or holder."""
     RenderTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.RenderTicketRequest, _ticket_service_pb2.RenderTicketResponse]  # type: ignore[assignment]
     """Draws a ticket: a QR code, a printable page, a calendar entry or a wallet pass."""
     CancelTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.CancelTicketRequest, _ticket_service_pb2.CancelTicketResponse]  # type: ignore[assignment]
@@ -137,8 +138,9 @@ class TicketServiceAsyncStub(TicketServiceStub):
     ReissueTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.ReissueTicketRequest, _ticket_service_pb2.ReissueTicketResponse]  # type: ignore[assignment]
     """Gives a ticket a new code and token, for a lost or leaked code. Every gate
     denies the old ones before this call returns. A person who is inside stays
-    checked in. The call fails with FAILED_PRECONDITION / TICKET_NOT_ACTIVE or
-    CANCELLATION_PENDING.
+    checked in. The holder gets the new ones by mail, where an address is stored;
+    the answer to an operator does not contain them. The call fails with
+    FAILED_PRECONDITION / TICKET_NOT_ACTIVE or CANCELLATION_PENDING.
     """
     TransferTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.TransferTicketRequest, _ticket_service_pb2.TransferTicketResponse]  # type: ignore[assignment]
     """Gives a ticket to another holder and reissues it as ReissueTicket does.
@@ -167,7 +169,7 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_service_pb2.ListTicketsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_service_pb2.ListTicketsResponse, _abc.Awaitable[_ticket_service_pb2.ListTicketsResponse]]:
-        """Lists the caller's tickets, newest first. Organizers may ask by event or user."""
+        """Lists the caller's tickets, newest first. Organizers, services and operators may ask by event, user, address or holder."""
 
     @_abc_1.abstractmethod
     def RenderTicket(
@@ -260,8 +262,9 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ticket_service_pb2.ReissueTicketResponse, _abc.Awaitable[_ticket_service_pb2.ReissueTicketResponse]]:
         """Gives a ticket a new code and token, for a lost or leaked code. Every gate
         denies the old ones before this call returns. A person who is inside stays
-        checked in. The call fails with FAILED_PRECONDITION / TICKET_NOT_ACTIVE or
-        CANCELLATION_PENDING.
+        checked in. The holder gets the new ones by mail, where an address is stored;
+        the answer to an operator does not contain them. The call fails with
+        FAILED_PRECONDITION / TICKET_NOT_ACTIVE or CANCELLATION_PENDING.
         """
 
     @_abc_1.abstractmethod
