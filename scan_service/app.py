@@ -247,6 +247,7 @@ class App:
         reporting = [
             self.tasks.new("check_in_reports", reports.report_check_ins, REPORT_SECONDS),
             self.tasks.new("incident_reports", reports.report_incidents, REPORT_SECONDS),
+            self.tasks.new("device_reports", reports.report_devices, REPORT_SECONDS),
             self.tasks.new("recovery", recoveries.step, RECOVERY_SECONDS),
         ]
         self._start(Leadership(connection, self.tasks, following, reporting).task)

@@ -14,6 +14,7 @@ from scan_service.convert.look_ups import find_request, held_tickets
 from scan_service.domain.feed import CheckInConflict, CheckInReport, FeedPage, FeedPosition, IncidentReport
 from scan_service.domain.look_ups import HeldTickets, LookUp
 from scan_service.domain.lost_admissions import ReportedCheckIn
+from scan_service.domain.recoveries import ReportedDevice
 from ticketing.chassis.failures import dependency_unavailable
 from ticketing.chassis.peer_client import CALL_SECONDS, PeerClient
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceStub
@@ -60,6 +61,20 @@ class TicketService:
             recovery.check_ins_request(after), timeout=LIST_SECONDS, metadata=self._peer.metadata()
         )
         return recovery.reported_check_ins(await _answer(call))
+
+    async def report_devices(self, devices: Sequence[ReportedDevice]) -> None:
+        """Report gate devices, which the ticket service keeps."""
+        call = TicketFeedServiceStub(self._peer.channel).ReportDevices(
+            recovery.devices_request(devices), timeout=CALL_SECONDS, metadata=self._peer.metadata()
+        )
+        await _answer(call)
+
+    async def list_devices(self, after: UUID | None) -> list[ReportedDevice]:
+        """Return the next gate devices that the ticket service has, behind the id `after`; none at the end."""
+        call = TicketFeedServiceStub(self._peer.channel).ListReportedDevices(
+            recovery.devices_page_request(after), timeout=LIST_SECONDS, metadata=self._peer.metadata()
+        )
+        return recovery.reported_devices(await _answer(call))
 
     async def report_incidents(self, incidents: Sequence[IncidentReport]) -> None:
         """Report incidents; a repeated report has no effect."""

@@ -134,6 +134,10 @@ def _lines(report: RecoveryReport, problem: str) -> Iterator[str]:
     since, begin = _text(recovery.since_time), _text(recovery.begin_time)
     yield f"scans after {since} may be lost; recovery {recovery.recovery_id} began at {begin}"
     yield f"check-ins taken back from the ticket service: {recovery.recovered}; annulled again: {recovery.annulled}"
+    yield (
+        f"gate devices taken back from the ticket service: {recovery.restored_devices}; revoked again:"
+        f" {recovery.revoked_devices}"
+    )
     if problem:
         yield f"the ticket service was not asked to the end: {problem}; the running scan service goes on"
     yield f"scans sent again by gates: {report.resent}"
@@ -171,6 +175,8 @@ def _json_lines(report: RecoveryReport, problem: str) -> Iterator[str]:
         begin_time=recovery.begin_time,
         recovered=recovery.recovered,
         annulled=recovery.annulled,
+        restored_devices=recovery.restored_devices,
+        revoked_devices=recovery.revoked_devices,
         resent=report.resent,
         problem=problem,
         complete=report.is_complete and not problem,

@@ -1,9 +1,12 @@
 """Conversion of the messages by which this service asks the ticket service after a restore, and asks gate devices."""
 
+from collections.abc import Sequence
 from datetime import UTC
 from uuid import UUID
 
 from scan_service.domain.lost_admissions import ReportedCheckIn
+from scan_service.domain.recoveries import ReportedDevice
+from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
 
 
@@ -27,4 +30,33 @@ def reported_check_ins(response: pb.ListCheckInsResponse) -> list[ReportedCheckI
             sequence=check_in.sequence,
         )
         for check_in in response.check_ins
+    ]
+
+
+def devices_request(devices: Sequence[ReportedDevice]) -> pb.ReportDevicesRequest:
+    """Build the report of gate devices."""
+    return pb.ReportDevicesRequest(
+        devices=[
+            pb.ReportedDevice(
+                device_id=str(device.device_id), update_time=timestamp(device.update_time), state=device.state
+            )
+            for device in devices
+        ]
+    )
+
+
+def devices_page_request(after: UUID | None) -> pb.ListReportedDevicesRequest:
+    """Build the request for the gate devices behind an id, or for the first ones."""
+    return pb.ListReportedDevicesRequest(after_device_id="" if after is None else str(after))
+
+
+def reported_devices(response: pb.ListReportedDevicesResponse) -> list[ReportedDevice]:
+    """Read the gate devices of a response."""
+    return [
+        ReportedDevice(
+            device_id=UUID(device.device_id),
+            update_time=device.update_time.ToDatetime(tzinfo=UTC),
+            state=device.state,
+        )
+        for device in response.devices
     ]

@@ -50,6 +50,9 @@ class Recovery:
     # The numbers of check-ins that were taken back and that were annulled.
     recovered: int = 0
     annulled: int = 0
+    # The numbers of devices whose enrollment and whose revocation was taken back.
+    restored_devices: int = 0
+    revoked_devices: int = 0
     # None: devices are still asked for their scans.
     close_time: datetime | None = None
 
@@ -61,7 +64,7 @@ class Recovery:
     @property
     def has_answers_of_peer(self) -> bool:
         """Return whether everything that the ticket service has was taken back."""
-        return self.check_ins_time is not None
+        return self.check_ins_time is not None and self.devices_time is not None
 
     def is_over(self, now: datetime) -> bool:
         """Return whether no device keeps a scan for which it could be asked."""
@@ -91,6 +94,17 @@ def find_lost_commits(seen: SeenServer, next_before: int) -> Cause | None:
     if seen.last != seen.present:
         return Cause.SERVER
     return Cause.TRANSACTIONS if seen.next_transaction < next_before else None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedDevice:
+    """A gate device as the ticket service keeps it."""
+
+    device_id: UUID
+    # The time when the device was last created, enrolled or revoked.
+    update_time: datetime
+    # The row of the device as JSON, without its presence and gate.
+    state: str
 
 
 @dataclass(frozen=True, slots=True)

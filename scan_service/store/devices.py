@@ -67,7 +67,7 @@ def enroll(connection: Connection, device: Device, token_digest: bytes, now: dat
     connection.execute(
         devices.update()
         .where(devices.c.device_id == device.device_id)
-        .values(enroll_time=now, last_seen_time=now, token_digest=token_digest)
+        .values(enroll_time=now, last_seen_time=now, token_digest=token_digest, reported=False)
     )
 
 
@@ -79,7 +79,7 @@ def revoke(connection: Connection, device_id: UUID, organizer_id: str | None, no
     query = (
         devices.update()
         .where(devices.c.device_id == device_id, _of_organizer(organizer_id))
-        .values(revoke_time=sa.func.coalesce(devices.c.revoke_time, now))
+        .values(revoke_time=sa.func.coalesce(devices.c.revoke_time, now), reported=False)
         .returning(devices)
     )
     return _device(connection.execute(query).one_or_none())
@@ -93,7 +93,7 @@ def revoke_many(
     # The presence of devices is recorded in the order of their ids too.
     query = sa.select(devices.c.device_id).where(wanted).order_by(devices.c.device_id).with_for_update()
     found = frozenset(connection.execute(query).scalars())
-    statement = devices.update().where(wanted, devices.c.revoke_time.is_(None)).values(revoke_time=now)
+    statement = devices.update().where(wanted, devices.c.revoke_time.is_(None)).values(revoke_time=now, reported=False)
     rows = connection.execute(statement.returning(devices))
     return [device for row in rows if (device := _device(row)) is not None], found
 

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from scan_service.domain.feed import FeedPage, FeedPosition
+from scan_service.store.device_reports import mark_all_unreported
 from scan_service.store.tables import events, feed, feed_cursors
 from ticketing.admission.tickets import Event, Ticket
 from ticketing.chassis.arrays import array, ids, times
@@ -73,6 +74,7 @@ def save_pages(connection: Connection, pages: Sequence[FeedPage]) -> None:
         generation += 1
         connection.execute(feed.update().values(epoch=pages[0].epoch, generation=generation, whole_time=None))
         connection.execute(feed_cursors.delete())
+        mark_all_unreported(connection)
     _save_events(connection, pages, generation)
     # Each ticket is saved once: the last page contains its present state.
     tickets = {

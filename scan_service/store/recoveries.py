@@ -134,18 +134,29 @@ def save_progress(  # noqa: PLR0913 - the columns, and keywords
     recovered: int = 0,
     annulled: int = 0,
     check_ins_time: datetime | None = None,
-    devices_time: datetime | None = None,
 ) -> None:
-    """Store the progress of a recovery; the numbers are added."""
+    """Store the progress with the check-ins; the numbers are added."""
     values: dict[str, Any] = {
         "recovered": recoveries.c.recovered + recovered,
         "annulled": recoveries.c.annulled + annulled,
         "check_ins_time": sa.func.coalesce(recoveries.c.check_ins_time, check_ins_time),
-        "devices_time": sa.func.coalesce(recoveries.c.devices_time, devices_time),
     }
     if after is not None:
         values |= {"after_event_id": after[0], "after_ticket_id": after[1]}
     connection.execute(recoveries.update().where(recoveries.c.recovery_id == recovery_id).values(**values))
+
+
+def save_devices(connection: Connection, recovery_id: UUID, restored: int, revoked: int, now: datetime) -> None:
+    """Store that all devices that the ticket service has were taken back; the numbers are added."""
+    connection.execute(
+        recoveries.update()
+        .where(recoveries.c.recovery_id == recovery_id)
+        .values(
+            devices_time=now,
+            restored_devices=recoveries.c.restored_devices + restored,
+            revoked_devices=recoveries.c.revoked_devices + revoked,
+        )
+    )
 
 
 def close(connection: Connection, recovery_id: UUID, now: datetime) -> None:
@@ -269,5 +280,7 @@ def _recovery(row: Any) -> Recovery:
         devices_time=row.devices_time,
         recovered=row.recovered,
         annulled=row.annulled,
+        restored_devices=row.restored_devices,
+        revoked_devices=row.revoked_devices,
         close_time=row.close_time,
     )

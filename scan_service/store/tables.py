@@ -92,6 +92,9 @@ recoveries = sa.Table(
     # The numbers of check-ins that were taken back and that were annulled.
     sa.Column("recovered", sa.Integer, nullable=False, server_default="0"),
     sa.Column("annulled", sa.Integer, nullable=False, server_default="0"),
+    # The numbers of devices whose enrollment and whose revocation was taken back.
+    sa.Column("restored_devices", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("revoked_devices", sa.Integer, nullable=False, server_default="0"),
     # The value is NULL while devices are asked for their scans.
     sa.Column("close_time", TIME),
     sa.CheckConstraint("cause IN ('OPERATOR', 'SERVER', 'TRANSACTIONS')", "cause"),

@@ -21,8 +21,8 @@ from sqlalchemy.engine import Connection
 from scan_service.adapters.tickets import TicketService
 from scan_service.domain.incidents import IncidentScan, assign_conflicts
 from scan_service.domain.lost_admissions import Mended, ReportedCheckIn, mend
-from scan_service.domain.recoveries import Cause, Recovery, RecoveryReport, find_lost_commits
-from scan_service.store import annulments, incidents
+from scan_service.domain.recoveries import Cause, Recovery, RecoveryReport, ReportedDevice, find_lost_commits
+from scan_service.store import annulments, device_reports, incidents
 from scan_service.store import recoveries as store
 from scan_service.store.clock import DatabaseClock
 from scan_service.store.revocations import lock_tickets
@@ -90,9 +90,12 @@ class Recoveries:
                 a locked row.
         """
         recovery = await self._database.run(self._read)
-        if recovery is None or recovery.check_ins_time is not None:
+        if recovery is None:
             return False
-        return await self.take_back_check_ins(recovery)
+        if recovery.devices_time is None:
+            # The gates of lost devices stand still.
+            await self._take_back_devices(recovery)
+        return recovery.check_ins_time is None and await self._take_back_check_ins(recovery)
 
     async def export(self) -> None:
         """Export the progress of the open recovery; every process exports the same."""
@@ -101,13 +104,31 @@ class Recoveries:
             recovery = store.read_open(connection)
             if recovery is None:
                 return False, 0
-            return recovery.check_ins_time is None, store.count_pending(connection, recovery)
+            return not recovery.has_answers_of_peer, store.count_pending(connection, recovery)
 
         unfinished, pending = await self._database.run(read)
         UNFINISHED.set(unfinished)
         PENDING_DEVICES.set(pending)
 
-    async def take_back_check_ins(self, recovery: Recovery) -> bool:
+    async def _take_back_devices(self, recovery: Recovery) -> None:
+        """Take back the devices that the ticket service has: lost enrollments and revocations."""
+        devices = list[ReportedDevice]()
+        while page := await self._tickets.list_devices(devices[-1].device_id if devices else None):
+            devices += page
+
+        def take_back(connection: Connection) -> tuple[int, int]:
+            now = self._clock.read(connection)
+            restored, revoked = device_reports.take_back(connection, devices, now)
+            store.save_devices(connection, recovery.recovery_id, restored, revoked, now)
+            return restored, revoked
+
+        restored, revoked = await self._database.run(take_back)
+        log.warning(
+            "the gate devices that the ticket service has are taken back",
+            extra={"recovery_id": recovery.recovery_id, "restored": restored, "revoked": revoked},
+        )
+
+    async def _take_back_check_ins(self, recovery: Recovery) -> bool:
         """Take back the next check-ins that the ticket service has; return whether more may follow."""
         reports = await self._tickets.list_check_ins(recovery.after)
         if not reports:

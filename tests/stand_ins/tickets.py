@@ -24,6 +24,7 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
         # The numbers of the lists, from 1, that get no answer.
         self.refused_lists: set[int] = set()
         self.page_size = 1_000
+        self.devices: dict[str, feed_pb.ReportedDevice] = {}
         # The tickets that another session has locked in the ticket service.
         self.locked_tickets: set[str] = set()
         self.metadata: dict[str, str] = {}
@@ -79,6 +80,18 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
         after = (request.after_event_id, request.after_ticket_id)
         page = [latest[key] for key in sorted(latest) if key > after][: self.page_size]
         return feed_pb.ListCheckInsResponse(check_ins=page)
+
+    async def ReportDevices(self, request, context):  # noqa: N802
+        """Keep the latest state of each device."""
+        for device in request.devices:
+            kept = self.devices.get(device.device_id, device)
+            if kept.update_time.ToMicroseconds() <= device.update_time.ToMicroseconds():
+                self.devices[device.device_id] = device
+        return feed_pb.ReportDevicesResponse()
+
+    async def ListReportedDevices(self, request, context):  # noqa: N802
+        after = sorted(device_id for device_id in self.devices if device_id > request.after_device_id)
+        return feed_pb.ListReportedDevicesResponse(devices=[self.devices[one] for one in after[: self.page_size]])
 
     async def ReportIncidents(self, request, context):  # noqa: N802
         self.metadata_of_incidents = dict(context.invocation_metadata())

@@ -5,19 +5,25 @@ import json
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 
+import grpc.aio
 import pytest
 
 from scan_service.commands.recover import recover
 from scan_service.store.tables import tickets as tickets_table
+from tests.environment.refusals import refusal
 from tests.environment.waiting import until
 from tests.scanning.gates import Device, ScansDatabase, Service, variables_of
 from tests.scanning.restores import back_up, parsed, restore
 from ticketing.chassis.settings import SettingsError
+from ticketing.scans.v1 import device_service_pb2 as devices_pb
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
-from ticketing.tickets.v1.ticket_feed_service_pb2 import CheckIn
+from ticketing.tickets.v1.ticket_feed_service_pb2 import CheckIn, WatchTicketsResponse
 
+Metadata = tuple[tuple[str, str], ...]
 Recover = Callable[..., Awaitable[list[dict[str, object]]]]
 
 
@@ -244,3 +250,72 @@ async def test_devices_are_asked_until_the_recovery_is_closed(database, paired, 
     device = Device(paired)
     await device.open(event_id)
     assert (await device.scan("nothing")).verdict == scan_pb2.VERDICT_DENIED
+
+
+async def enrolled(service: Service, orga, name: str) -> tuple[str, Metadata]:
+    """Enroll a device; return its id and its credential."""
+    created = await service.devices.CreateDevice(devices_pb.CreateDeviceRequest(name=name), metadata=orga)
+    request = devices_pb.EnrollDeviceRequest(enrollment_code=created.enrollment_code)
+    token = (await service.devices.EnrollDevice(request)).access_token
+    return created.device.device_id, (("authorization", f"Bearer {token}"),)
+
+
+async def test_revoked_devices_stay_revoked_and_enrolled_ones_go_on(
+    database, paired, tickets, orga, recovered: Recover
+):
+    stand_in, event_id = tickets[0], database.event()
+    stolen_id, stolen = await enrolled(paired, orga, "Stolen")
+    created = await paired.devices.CreateDevice(devices_pb.CreateDeviceRequest(name="Late"), metadata=orga)
+    await until(lambda: len(stand_in.devices) == 2)
+    backup, moment = back_up(database.url), since()
+    await paired.devices.RevokeDevice(devices_pb.RevokeDeviceRequest(device_id=stolen_id), metadata=orga)
+    request = devices_pb.EnrollDeviceRequest(enrollment_code=created.enrollment_code)
+    late = (("authorization", f"Bearer {(await paired.devices.EnrollDevice(request)).access_token}"),)
+    new_id, new = await enrolled(paired, orga, "New")
+    await until(lambda: database.value("SELECT count(*) FROM devices WHERE NOT reported") == 0)
+    restore(database.url, backup)
+
+    # Until the recovery, the stolen device works again, and the new ones do not.
+    thief = Device(paired, stolen)
+    await thief.open(event_id)
+    lines = await recovered(*moment)
+    assert (lines[0]["restored_devices"], lines[0]["revoked_devices"]) == (2, 1)
+    assert (await last_of(thief)).reason == "UNAUTHENTICATED"
+    for credential in (late, new):
+        # A refused credential is remembered for a moment.
+        await until(partial(opens, paired, event_id, credential))
+    pending = {line["name"] for line in lines if line["kind"] == "pending_device"}
+    assert pending == {"Late", "New"}
+    assert new_id in {line.get("device_id") for line in lines}
+
+
+async def last_of(device: Device) -> Any:
+    """Return the refusal that ends a stream."""
+    while True:
+        receiving = asyncio.ensure_future(device.receive())
+        await asyncio.wait([receiving])
+        if receiving.exception() is not None:
+            return await refusal(receiving)
+
+
+async def opens(service: Service, event_id: uuid.UUID, credential: Metadata) -> bool:
+    device = Device(service, credential)
+    try:
+        await device.open(event_id)
+    except grpc.aio.AioRpcError:
+        return False
+    device.call.cancel()
+    return True
+
+
+async def test_devices_are_reported_again_to_a_restored_ticket_service(database, paired, tickets, orga):
+    stand_in, event_id = tickets[0], database.event()
+    await enrolled(paired, orga, "One")
+    await until(lambda: len(stand_in.devices) == 1)
+    stand_in.devices.clear()
+    page = WatchTicketsResponse(epoch="restored", revision=1)
+    page.event.event_id, page.event.revision = str(event_id), 1
+    page.event.valid_from_time.FromDatetime(datetime.now(UTC))
+    page.event.valid_until_time.FromDatetime(datetime.now(UTC) + timedelta(days=1))
+    await stand_in.pages.put(page)
+    await until(lambda: len(stand_in.devices) == 1)

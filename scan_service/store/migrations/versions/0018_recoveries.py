@@ -24,6 +24,8 @@ def upgrade() -> None:
         sa.Column("devices_time", TIME),
         sa.Column("recovered", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("annulled", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("restored_devices", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("revoked_devices", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("close_time", TIME),
         sa.PrimaryKeyConstraint("recovery_id", name=op.f("recoveries_pk")),
         sa.CheckConstraint("cause IN ('OPERATOR', 'SERVER', 'TRANSACTIONS')", name=op.f("recoveries_cause_ck")),
