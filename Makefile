@@ -30,8 +30,9 @@ $(VENV)/development: $(VENV)/runtime
 
 setup: $(VENV)/development ## make the virtual environment with everything for development
 
-proto: $(VENV)/development ## generate the stubs from protos/
+proto: $(VENV)/development ## generate the stubs and docs/api from protos/
 	$(BIN)/python -m dev.contract generate
+	$(BIN)/python -m dev.api_pages
 
 fmt: $(VENV)/development ## format code and contract
 	$(BIN)/ruff format $(SOURCES)

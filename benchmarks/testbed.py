@@ -178,8 +178,8 @@ def running_testbed(checkout: Path | None = None, **variables: str) -> Iterator[
         yield testbed
 
 
-def publish(testbed: Testbed) -> event_pb2.Event:
-    """Publish a free event whose doors are open."""
+def publish(testbed: Testbed, places: int | None = None) -> event_pb2.Event:
+    """Publish a free event whose doors are open, with `places` or any number of them."""
     now = datetime.now(UTC)
     event = event_pb2.Event(
         name="Concert",
@@ -188,6 +188,7 @@ def publish(testbed: Testbed) -> event_pb2.Event:
         start_time=timestamp(now + timedelta(hours=1)),
         end_time=timestamp(now + timedelta(hours=12)),
         ticket_price=money_pb2.Money(currency_code="EUR", minor_units=0),
+        max_participants=places,
     )
     return testbed.client("organizer", "alice").publish(event)
 

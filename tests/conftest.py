@@ -2,5 +2,16 @@
 
 from tests.environment.access import issuer
 from tests.environment.databases import new_database, postgres, reusable, scans_url, templates, tickets_url
+from tests.environment.declared_reasons import reasons_are_declared, undeclared
 
-__all__ = ["issuer", "new_database", "postgres", "reusable", "scans_url", "templates", "tickets_url"]
+__all__ = [
+    "issuer",
+    "new_database",
+    "postgres",
+    "reasons_are_declared",
+    "reusable",
+    "scans_url",
+    "templates",
+    "tickets_url",
+    "undeclared",
+]

@@ -10,7 +10,10 @@ from sqlalchemy.engine import URL, Connection
 
 from tests.environment.clusters import Pair, pair
 from tests.environment.databases import execute
+from tests.environment.postgres_processes import stopped
 from tests.environment.waiting import until
+from ticketing.chassis import database as database_module
+from ticketing.chassis import loop_connection as loop_connection_module
 from ticketing.chassis.database import Database
 from ticketing.chassis.database_checks import UnsuitableDatabaseError, check_server
 from ticketing.chassis.failures import DEPENDENCY_UNAVAILABLE, Failure
@@ -101,3 +104,19 @@ async def test_a_service_follows_the_primary_to_another_host(
     pair.promote()
     await until(lambda: writes(database, connection))
     assert not await database.run(lambda c: c.execute(sa.text("SELECT pg_is_in_recovery()")).scalar_one())
+
+
+# The last test: the primary that hung has other changes than the new one, and does not come back.
+async def test_a_service_leaves_a_primary_that_hangs(
+    pair: Pair, database: Database, connection: LoopConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "MAX_SECONDS", 1.0)
+    monkeypatch.setattr(loop_connection_module, "ROUND_TRIP_SECONDS", 1.0)
+    assert await writes(database, connection)
+    with stopped(pair.primary.url()):
+        # Its kernel accepts connections and acknowledges every packet, so no timeout of TCP ends a wait.
+        assert not await writes(database, connection)
+        pair.take_over()
+        # The only thread of the pool has left the connection on which it waited.
+        monkeypatch.undo()
+        await until(lambda: writes(database, connection))

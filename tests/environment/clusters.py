@@ -92,10 +92,14 @@ class Pair:
     def stop_primary(self) -> None:
         self.primary.stop()
 
-    def promote(self) -> None:
-        """Promote the replica; the stopped primary comes back as its replica."""
+    def take_over(self) -> None:
+        """Promote the replica, whatever the primary does."""
         execute(self.replica.url(), "SELECT pg_promote()")
         self.primary, self.replica = self.replica, self.primary
+
+    def promote(self) -> None:
+        """Promote the replica; the stopped primary comes back as its replica."""
+        self.take_over()
         source = self.primary.url().set(drivername="postgresql").render_as_string(hide_password=False)
         data = self.replica.layout.data
         with (data / "postgresql.auto.conf").open("a") as settings:

@@ -4,7 +4,11 @@ The settings are sent as statements, because PgBouncer refuses or ignores the st
 """
 
 import logging
+import os
+import socket
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
@@ -52,6 +56,63 @@ class OutageLog:
 
 
 OUTAGES: Final = OutageLog()
+
+
+# `unit`: the ConnectionInUse of the unit of work that runs in this thread.
+_OF_THREAD: Final = threading.local()
+
+
+class ConnectionInUse:
+    """The connection that one unit of work uses, so that another thread can end its wait.
+
+    libpq waits for an answer without a limit. If a server hangs while its kernel acknowledges packets, such as one whose
+    disk hangs, no timeout of TCP ends that wait, and the thread would be lost although another server leads meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._is_interrupted = False
+
+    def begin(self) -> None:
+        """Begin the unit of work in this thread."""
+        _OF_THREAD.unit = self
+
+    def end(self) -> None:
+        """End the unit of work: its connection belongs to others from now on."""
+        _OF_THREAD.unit = None
+        with self._lock:
+            self._connection = None
+
+    def interrupt(self) -> None:
+        """End the wait for the server; the unit of work fails, and opens no other connection."""
+        with self._lock:
+            self._is_interrupted = True
+            if self._connection is None or self._connection.closed:
+                return
+            with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as duplicate:
+                duplicate.shutdown(socket.SHUT_RDWR)
+
+    def note(self, connection: Connection) -> None:
+        """Note the connection.
+
+        Raises:
+            psycopg2.OperationalError: the unit of work was interrupted.
+        """
+        with self._lock:
+            if self._is_interrupted:
+                raise psycopg2.OperationalError("the caller no longer waits")
+            self._connection = connection
+
+
+class _NotedConnection(Connection):
+    """A connection that notes its use: every statement, also a ping of the pool, begins with a cursor."""
+
+    def cursor(self, *arguments: Any, **options: Any) -> Any:
+        unit: ConnectionInUse | None = getattr(_OF_THREAD, "unit", None)
+        if unit is not None:
+            unit.note(self)
+        return super().cursor(*arguments, **options)
 
 
 def database_url(text: str) -> URL:
@@ -128,7 +189,7 @@ def open_engine(url: URL, application_name: str, limits: Mapping[str, int] | Non
     """Create an engine whose sessions have the settings of `session_settings`; `options` are those of its pool."""
     engine = sa.create_engine(
         url,
-        connect_args=connect_arguments(application_name),
+        connect_args={**connect_arguments(application_name), "connection_factory": _NotedConnection},
         # The text of an error is logged, and parameters are names, addresses and digests.
         hide_parameters=True,
         **options,

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ticketing.chassis.backoff import backoff_seconds
-from ticketing.chassis.connections import CONNECT_SECONDS, OUTAGES, open_engine
+from ticketing.chassis.connections import CONNECT_SECONDS, OUTAGES, ConnectionInUse, open_engine
 from ticketing.chassis.failures import OVERLOADED, RETRY_SOON, Failure, dependency_unavailable, overloaded
 
 log = logging.getLogger(__name__)
@@ -152,14 +152,15 @@ class _Pool:
         if self._under_way >= self._max_under_way:
             raise overloaded("database work")
         self._count(1)
-        context, begin = contextvars.copy_context(), time.perf_counter()
-        submitted = self._threads.submit(lambda: context.run(self._run_in_thread, work, isolation, begin))
-        # A thread that waits for the server stays occupied after its caller has an answer.
+        context, begin, in_use = contextvars.copy_context(), time.perf_counter(), ConnectionInUse()
+        submitted = self._threads.submit(lambda: context.run(self._run_in_thread, work, isolation, begin, in_use))
         submitted.add_done_callback(lambda _: self._count(-1))
         try:
             async with asyncio.timeout(MAX_SECONDS):
                 return await asyncio.wrap_future(submitted)
         except TimeoutError as error:
+            # Otherwise the thread would wait for as long as the server hangs.
+            in_use.interrupt()
             OUTAGES.write(f"no answer within {MAX_SECONDS:g} s")
             raise dependency_unavailable("database") from error
 
@@ -168,14 +169,18 @@ class _Pool:
             self._under_way += more
         self._gauge.inc(more)
 
-    def _run_in_thread(self, work: Callable[[Connection], T], isolation: str | None, begin: float) -> T:
+    def _run_in_thread(
+        self, work: Callable[[Connection], T], isolation: str | None, begin: float, in_use: ConnectionInUse
+    ) -> T:
         if (rest := getattr(self._resting, "until", 0.0) - time.perf_counter()) > 0:
             time.sleep(rest)
         start = time.perf_counter()
         self._wait.observe(start - begin)
+        in_use.begin()
         try:
             return self.run_here(work, isolation)
         finally:
+            in_use.end()
             end = time.perf_counter()
             self._resting.until = end + min(self._rest * (end - start), MAX_REST_SECONDS)
 

@@ -25,19 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"ticketing/options/v1/options.proto\x12\x14ticketing.options.v1\x1a google/protobuf/descriptor.proto\"C\n\x06\x41\x63\x63\x65ss\x12)\n\x05roles\x18\x01 \x03(\x0e\x32\x1a.ticketing.options.v1.Role\x12\x0e\n\x06public\x18\x02 \x01(\x08\"\x82\x02\n\x06\x42ounds\x12\x10\n\x08required\x18\x01 \x01(\x08\x12\x13\n\x0boutput_only\x18\x02 \x01(\x08\x12,\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\x1c.ticketing.options.v1.Format\x12\x12\n\nmin_length\x18\x04 \x01(\r\x12\x12\n\nmax_length\x18\x05 \x01(\r\x12\x14\n\x07minimum\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x07 \x01(\x03H\x01\x88\x01\x01\x12\x11\n\tmax_items\x18\x08 \x01(\r\x12\x11\n\tmax_bytes\x18\t \x01(\r\x12\x11\n\tmax_lines\x18\n \x01(\rB\n\n\x08_minimumB\n\n\x08_maximum*\x96\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_USER\x10\x01\x12\x12\n\x0eROLE_ORGANIZER\x10\x02\x12\x10\n\x0cROLE_SCANNER\x10\x03\x12\x10\n\x0cROLE_SERVICE\x10\x04\x12\x0f\n\x0bROLE_DEVICE\x10\x05\x12\r\n\tROLE_PEER\x10\x06\x12\x11\n\rROLE_OPERATOR\x10\x07*\x85\x02\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46ORMAT_UUID\x10\x01\x12\x10\n\x0c\x46ORMAT_EMAIL\x10\x02\x12\x14\n\x10\x46ORMAT_HTTPS_URL\x10\x03\x12\x14\n\x10\x46ORMAT_TIME_ZONE\x10\x04\x12\x18\n\x14\x46ORMAT_CURRENCY_CODE\x10\x05\x12\x18\n\x14\x46ORMAT_CONSTANT_NAME\x10\x06\x12\x0f\n\x0b\x46ORMAT_NAME\x10\x07\x12\x10\n\x0c\x46ORMAT_LINES\x10\x08\x12\x11\n\rFORMAT_SEARCH\x10\t\x12\x17\n\x13\x46ORMAT_LANGUAGE_TAG\x10\n\x12\x11\n\rFORMAT_OPAQUE\x10\x0b:N\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\x8c\x8c\x03 \x01(\x0b\x32\x1c.ticketing.options.v1.Access:M\n\x06\x62ounds\x12\x1d.google.protobuf.FieldOptions\x18\x8c\x8c\x03 \x01(\x0b\x32\x1c.ticketing.options.v1.Boundsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"ticketing/options/v1/options.proto\x12\x14ticketing.options.v1\x1a google/protobuf/descriptor.proto\"C\n\x06\x41\x63\x63\x65ss\x12)\n\x05roles\x18\x01 \x03(\x0e\x32\x1a.ticketing.options.v1.Role\x12\x0e\n\x06public\x18\x02 \x01(\x08\"\x82\x02\n\x06\x42ounds\x12\x10\n\x08required\x18\x01 \x01(\x08\x12\x13\n\x0boutput_only\x18\x02 \x01(\x08\x12,\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\x1c.ticketing.options.v1.Format\x12\x12\n\nmin_length\x18\x04 \x01(\r\x12\x12\n\nmax_length\x18\x05 \x01(\r\x12\x14\n\x07minimum\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x07 \x01(\x03H\x01\x88\x01\x01\x12\x11\n\tmax_items\x18\x08 \x01(\r\x12\x11\n\tmax_bytes\x18\t \x01(\r\x12\x11\n\tmax_lines\x18\n \x01(\rB\n\n\x08_minimumB\n\n\x08_maximum\"\x19\n\x06\x45rrors\x12\x0f\n\x07reasons\x18\x01 \x03(\t*\x96\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_USER\x10\x01\x12\x12\n\x0eROLE_ORGANIZER\x10\x02\x12\x10\n\x0cROLE_SCANNER\x10\x03\x12\x10\n\x0cROLE_SERVICE\x10\x04\x12\x0f\n\x0bROLE_DEVICE\x10\x05\x12\r\n\tROLE_PEER\x10\x06\x12\x11\n\rROLE_OPERATOR\x10\x07*\x85\x02\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46ORMAT_UUID\x10\x01\x12\x10\n\x0c\x46ORMAT_EMAIL\x10\x02\x12\x14\n\x10\x46ORMAT_HTTPS_URL\x10\x03\x12\x14\n\x10\x46ORMAT_TIME_ZONE\x10\x04\x12\x18\n\x14\x46ORMAT_CURRENCY_CODE\x10\x05\x12\x18\n\x14\x46ORMAT_CONSTANT_NAME\x10\x06\x12\x0f\n\x0b\x46ORMAT_NAME\x10\x07\x12\x10\n\x0c\x46ORMAT_LINES\x10\x08\x12\x11\n\rFORMAT_SEARCH\x10\t\x12\x17\n\x13\x46ORMAT_LANGUAGE_TAG\x10\n\x12\x11\n\rFORMAT_OPAQUE\x10\x0b:N\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\x8c\x8c\x03 \x01(\x0b\x32\x1c.ticketing.options.v1.Access:N\n\x06\x65rrors\x12\x1e.google.protobuf.MethodOptions\x18\x8d\x8c\x03 \x01(\x0b\x32\x1c.ticketing.options.v1.Errors:M\n\x06\x62ounds\x12\x1d.google.protobuf.FieldOptions\x18\x8c\x8c\x03 \x01(\x0b\x32\x1c.ticketing.options.v1.Boundsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ticketing.options.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=425
-  _globals['_ROLE']._serialized_end=575
-  _globals['_FORMAT']._serialized_start=578
-  _globals['_FORMAT']._serialized_end=839
+  _globals['_ROLE']._serialized_start=452
+  _globals['_ROLE']._serialized_end=602
+  _globals['_FORMAT']._serialized_start=605
+  _globals['_FORMAT']._serialized_end=866
   _globals['_ACCESS']._serialized_start=94
   _globals['_ACCESS']._serialized_end=161
   _globals['_BOUNDS']._serialized_start=164
   _globals['_BOUNDS']._serialized_end=422
+  _globals['_ERRORS']._serialized_start=424
+  _globals['_ERRORS']._serialized_end=449
 # @@protoc_insertion_point(module_scope)

@@ -25,69 +25,125 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """The service never sends this value."""
     ERROR_REASON_INVALID_ARGUMENT: _ErrorReason.ValueType  # 1
-    """INVALID_ARGUMENT: a BadRequest names every field at fault."""
+    """INVALID_ARGUMENT: a BadRequest names every field at fault.
+    Do: Correct the named fields; the same request fails again.
+    """
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 2
-    """UNAUTHENTICATED: the access token is missing or does not verify, or the device is revoked. metadata: cause."""
+    """UNAUTHENTICATED: the access token is missing or does not verify, or the device is revoked. metadata: cause.
+    Do: Get a new access token and repeat the call once; enroll a revoked device again.
+    """
     ERROR_REASON_FORBIDDEN: _ErrorReason.ValueType  # 3
-    """PERMISSION_DENIED: the caller's role does not allow the call, or the device is not for this event. metadata: method, role or event_id."""
+    """PERMISSION_DENIED: the caller's role does not allow the call, or the device is not for this event. metadata: method, role or event_id.
+    Do: Call with a token that has a role of the RPC, or let the organizer allow the event to the device.
+    """
     ERROR_REASON_EVENT_NOT_FOUND: _ErrorReason.ValueType  # 4
-    """NOT_FOUND: the event does not exist, is not replicated yet, or is hidden from the caller. metadata: event_id."""
+    """NOT_FOUND: the event does not exist, is not replicated yet, or is hidden from the caller. metadata: event_id.
+    Do: Check the id; repeat the call for an event that was published seconds ago.
+    """
     ERROR_REASON_SCAN_NOT_FOUND: _ErrorReason.ValueType  # 5
-    """NOT_FOUND: the scan does not exist or is hidden from the caller. metadata: scan_id."""
+    """NOT_FOUND: the scan does not exist or is hidden from the caller. metadata: scan_id.
+    Do: Check the id, and that the caller made the scan.
+    """
     ERROR_REASON_DEVICE_NOT_FOUND: _ErrorReason.ValueType  # 6
-    """NOT_FOUND: the device does not exist or is hidden from the caller. metadata: device_id."""
+    """NOT_FOUND: the device does not exist or is hidden from the caller. metadata: device_id.
+    Do: Check the id, and that the device is the caller's.
+    """
     ERROR_REASON_GATE_NOT_OPEN: _ErrorReason.ValueType  # 7
-    """FAILED_PRECONDITION: the first message of a stream was not `open`."""
+    """FAILED_PRECONDITION: the first message of a stream was not `open`.
+    Do: Send `open` as the first message of the stream.
+    """
     ERROR_REASON_SCAN_NOT_ANNULLABLE: _ErrorReason.ValueType  # 8
-    """FAILED_PRECONDITION: the scan is another device's, too old, not the latest, or denied. metadata: scan_id, cause."""
+    """FAILED_PRECONDITION: the scan is another device's, too old, not the latest, or denied. metadata: scan_id, cause.
+    Do: Show the cause; an organizer may annul older scans.
+    """
     ERROR_REASON_ENROLLMENT_CODE_INVALID: _ErrorReason.ValueType  # 9
-    """FAILED_PRECONDITION: the code does not exist, is used, or is older than an hour."""
+    """FAILED_PRECONDITION: the code does not exist, is used, or is older than an hour.
+    Do: Create a device again and use its code within an hour.
+    """
     ERROR_REASON_SCAN_ID_REUSED: _ErrorReason.ValueType  # 10
-    """ALREADY_EXISTS: the scan_id belongs to a different scan. metadata: scan_id."""
+    """ALREADY_EXISTS: the scan_id belongs to a different scan. metadata: scan_id.
+    Do: Use a new scan_id for a different scan.
+    """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 11
-    """RESOURCE_EXHAUSTED: too many scans are unanswered, or the load exceeds a limit of the service; RetryInfo says when to try again."""
+    """RESOURCE_EXHAUSTED: too many scans are unanswered, or the load exceeds a limit of the service; RetryInfo says when to try again.
+    Do: Repeat the same request, or the same scan under its scan_id, after the stated time.
+    """
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 12
-    """UNAVAILABLE: the database, or in LookUpTickets the ticket service, did not answer; RetryInfo says when to try again. metadata: dependency."""
+    """UNAVAILABLE: the database, or in LookUpTickets the ticket service, did not answer; RetryInfo says when to try again. metadata: dependency.
+    Do: Repeat the same request after the stated time; a device decides offline meanwhile.
+    """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 13
-    """ALREADY_EXISTS: the caller used this request_id for a different request. metadata: request_id."""
+    """ALREADY_EXISTS: the caller used this request_id for a different request. metadata: request_id.
+    Do: Use a new request_id for a different request.
+    """
     ERROR_REASON_LOOK_UP_NOT_ALLOWED: _ErrorReason.ValueType  # 14
-    """FAILED_PRECONDITION: the event (cause EVENT) or the settings of the service (cause SERVICE) allow no look-ups. metadata: event_id, cause."""
+    """FAILED_PRECONDITION: the event (cause EVENT) or the settings of the service (cause SERVICE) allow no look-ups. metadata: event_id, cause.
+    Do: Do not offer look-ups; the organizer sets Event.allow_gate_look_up, the operator the settings.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason why a call failed. It stands in the google.rpc.ErrorInfo of the
     status details, domain "scans.ticketing", spelled as the value here, prefix
     included. Each comment names the status code and the keys of the ErrorInfo's
-    metadata. A denied ticket is no failure; see DenialReason.
+    metadata, and says after "Do:" what a caller does. A denied ticket is no failure; see DenialReason.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """The service never sends this value."""
 ERROR_REASON_INVALID_ARGUMENT: ErrorReason.ValueType  # 1
-"""INVALID_ARGUMENT: a BadRequest names every field at fault."""
+"""INVALID_ARGUMENT: a BadRequest names every field at fault.
+Do: Correct the named fields; the same request fails again.
+"""
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 2
-"""UNAUTHENTICATED: the access token is missing or does not verify, or the device is revoked. metadata: cause."""
+"""UNAUTHENTICATED: the access token is missing or does not verify, or the device is revoked. metadata: cause.
+Do: Get a new access token and repeat the call once; enroll a revoked device again.
+"""
 ERROR_REASON_FORBIDDEN: ErrorReason.ValueType  # 3
-"""PERMISSION_DENIED: the caller's role does not allow the call, or the device is not for this event. metadata: method, role or event_id."""
+"""PERMISSION_DENIED: the caller's role does not allow the call, or the device is not for this event. metadata: method, role or event_id.
+Do: Call with a token that has a role of the RPC, or let the organizer allow the event to the device.
+"""
 ERROR_REASON_EVENT_NOT_FOUND: ErrorReason.ValueType  # 4
-"""NOT_FOUND: the event does not exist, is not replicated yet, or is hidden from the caller. metadata: event_id."""
+"""NOT_FOUND: the event does not exist, is not replicated yet, or is hidden from the caller. metadata: event_id.
+Do: Check the id; repeat the call for an event that was published seconds ago.
+"""
 ERROR_REASON_SCAN_NOT_FOUND: ErrorReason.ValueType  # 5
-"""NOT_FOUND: the scan does not exist or is hidden from the caller. metadata: scan_id."""
+"""NOT_FOUND: the scan does not exist or is hidden from the caller. metadata: scan_id.
+Do: Check the id, and that the caller made the scan.
+"""
 ERROR_REASON_DEVICE_NOT_FOUND: ErrorReason.ValueType  # 6
-"""NOT_FOUND: the device does not exist or is hidden from the caller. metadata: device_id."""
+"""NOT_FOUND: the device does not exist or is hidden from the caller. metadata: device_id.
+Do: Check the id, and that the device is the caller's.
+"""
 ERROR_REASON_GATE_NOT_OPEN: ErrorReason.ValueType  # 7
-"""FAILED_PRECONDITION: the first message of a stream was not `open`."""
+"""FAILED_PRECONDITION: the first message of a stream was not `open`.
+Do: Send `open` as the first message of the stream.
+"""
 ERROR_REASON_SCAN_NOT_ANNULLABLE: ErrorReason.ValueType  # 8
-"""FAILED_PRECONDITION: the scan is another device's, too old, not the latest, or denied. metadata: scan_id, cause."""
+"""FAILED_PRECONDITION: the scan is another device's, too old, not the latest, or denied. metadata: scan_id, cause.
+Do: Show the cause; an organizer may annul older scans.
+"""
 ERROR_REASON_ENROLLMENT_CODE_INVALID: ErrorReason.ValueType  # 9
-"""FAILED_PRECONDITION: the code does not exist, is used, or is older than an hour."""
+"""FAILED_PRECONDITION: the code does not exist, is used, or is older than an hour.
+Do: Create a device again and use its code within an hour.
+"""
 ERROR_REASON_SCAN_ID_REUSED: ErrorReason.ValueType  # 10
-"""ALREADY_EXISTS: the scan_id belongs to a different scan. metadata: scan_id."""
+"""ALREADY_EXISTS: the scan_id belongs to a different scan. metadata: scan_id.
+Do: Use a new scan_id for a different scan.
+"""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 11
-"""RESOURCE_EXHAUSTED: too many scans are unanswered, or the load exceeds a limit of the service; RetryInfo says when to try again."""
+"""RESOURCE_EXHAUSTED: too many scans are unanswered, or the load exceeds a limit of the service; RetryInfo says when to try again.
+Do: Repeat the same request, or the same scan under its scan_id, after the stated time.
+"""
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 12
-"""UNAVAILABLE: the database, or in LookUpTickets the ticket service, did not answer; RetryInfo says when to try again. metadata: dependency."""
+"""UNAVAILABLE: the database, or in LookUpTickets the ticket service, did not answer; RetryInfo says when to try again. metadata: dependency.
+Do: Repeat the same request after the stated time; a device decides offline meanwhile.
+"""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 13
-"""ALREADY_EXISTS: the caller used this request_id for a different request. metadata: request_id."""
+"""ALREADY_EXISTS: the caller used this request_id for a different request. metadata: request_id.
+Do: Use a new request_id for a different request.
+"""
 ERROR_REASON_LOOK_UP_NOT_ALLOWED: ErrorReason.ValueType  # 14
-"""FAILED_PRECONDITION: the event (cause EVENT) or the settings of the service (cause SERVICE) allow no look-ups. metadata: event_id, cause."""
+"""FAILED_PRECONDITION: the event (cause EVENT) or the settings of the service (cause SERVICE) allow no look-ups. metadata: event_id, cause.
+Do: Do not offer look-ups; the organizer sets Event.allow_gate_look_up, the operator the settings.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

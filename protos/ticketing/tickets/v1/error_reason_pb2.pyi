@@ -25,142 +25,270 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """The service never sends this value."""
     ERROR_REASON_INVALID_ARGUMENT: _ErrorReason.ValueType  # 1
-    """INVALID_ARGUMENT: a BadRequest names every field at fault."""
+    """INVALID_ARGUMENT: a BadRequest names every field at fault.
+    Do: Correct the named fields; the same request fails again.
+    """
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 2
-    """UNAUTHENTICATED: the access token is missing or does not verify. metadata: cause."""
+    """UNAUTHENTICATED: the access token is missing or does not verify. metadata: cause.
+    Do: Get a new access token and repeat the call once.
+    """
     ERROR_REASON_FORBIDDEN: _ErrorReason.ValueType  # 3
-    """PERMISSION_DENIED: the caller's role does not allow the call. metadata: method, role."""
+    """PERMISSION_DENIED: the caller's role does not allow the call. metadata: method, role.
+    Do: Call with a token that has a role of the RPC.
+    """
     ERROR_REASON_EVENT_NOT_FOUND: _ErrorReason.ValueType  # 4
-    """NOT_FOUND: the event does not exist or is hidden from the caller. metadata: event_id."""
+    """NOT_FOUND: the event does not exist or is hidden from the caller. metadata: event_id.
+    Do: Check the id, and that the caller's token is that of the event's organizer.
+    """
     ERROR_REASON_TICKET_NOT_FOUND: _ErrorReason.ValueType  # 5
-    """NOT_FOUND: the ticket does not exist or is hidden from the caller. metadata: ticket_id or code."""
+    """NOT_FOUND: the ticket does not exist or is hidden from the caller. metadata: ticket_id or code.
+    Do: Check the id or code, and that the ticket belongs to the caller.
+    """
     ERROR_REASON_PURCHASE_NOT_FOUND: _ErrorReason.ValueType  # 6
-    """NOT_FOUND: the purchase does not exist or is hidden from the caller. metadata: purchase_id."""
+    """NOT_FOUND: the purchase does not exist or is hidden from the caller. metadata: purchase_id.
+    Do: Check the id, and that the purchase belongs to the caller.
+    """
     ERROR_REASON_CANCELLATION_NOT_FOUND: _ErrorReason.ValueType  # 7
-    """NOT_FOUND: the cancellation does not exist or is hidden from the caller. metadata: cancellation_id."""
+    """NOT_FOUND: the cancellation does not exist or is hidden from the caller. metadata: cancellation_id.
+    Do: Check the id, and that the ticket belongs to the caller.
+    """
     ERROR_REASON_NOT_ON_SALE: _ErrorReason.ValueType  # 8
-    """FAILED_PRECONDITION: the event is not PUBLISHED, or the type is outside its sales window. metadata: event_id, status, ticket_type."""
+    """FAILED_PRECONDITION: the event is not PUBLISHED, or the type is outside its sales window. metadata: event_id, status, ticket_type.
+    Do: Show the sales window of the offer, or publish the event.
+    """
     ERROR_REASON_EVENT_ENDED: _ErrorReason.ValueType  # 9
-    """FAILED_PRECONDITION: the event is over. metadata: event_id, end_time."""
+    """FAILED_PRECONDITION: the event is over. metadata: event_id, end_time.
+    Do: Take the event out of the shop.
+    """
     ERROR_REASON_SOLD_OUT: _ErrorReason.ValueType  # 10
-    """FAILED_PRECONDITION: fewer places are left than requested. metadata: event_id, ticket_type, requested, available."""
+    """FAILED_PRECONDITION: fewer places are left than requested. metadata: event_id, ticket_type, requested, available.
+    Do: Offer the available number or another type; held places may return to sale.
+    """
     ERROR_REASON_TICKET_NOT_CANCELLABLE: _ErrorReason.ValueType  # 11
-    """FAILED_PRECONDITION: the status of the ticket allows no cancellation. metadata: ticket_id, status."""
+    """FAILED_PRECONDITION: the status of the ticket allows no cancellation. metadata: ticket_id, status.
+    Do: Read the ticket and show its status.
+    """
     ERROR_REASON_TICKET_CHECKED_IN: _ErrorReason.ValueType  # 12
-    """FAILED_PRECONDITION: a gate checked the ticket in first. metadata: ticket_id, check_in_time."""
+    """FAILED_PRECONDITION: a gate checked the ticket in first. metadata: ticket_id, check_in_time.
+    Do: Show the time of the check-in; a used ticket is not refunded, but RefundTicket may refund a part.
+    """
     ERROR_REASON_ILLEGAL_TRANSITION: _ErrorReason.ValueType  # 13
-    """FAILED_PRECONDITION: the resource cannot go from its state to the requested one. A refused ConfirmRefund also names the provider and what to do instead. metadata: from, to, provider, instead."""
+    """FAILED_PRECONDITION: the resource cannot go from its state to the requested one. A refused ConfirmRefund also names the provider and what to do instead. metadata: from, to, provider, instead.
+    Do: Read the resource again and act on its present state.
+    """
     ERROR_REASON_PRICE_CHANGED: _ErrorReason.ValueType  # 14
-    """FAILED_PRECONDITION: the total differs from the one that the request expects. metadata: expected, expected_currency_code, actual, currency_code."""
+    """FAILED_PRECONDITION: the total differs from the one that the request expects. metadata: expected, expected_currency_code, actual, currency_code.
+    Do: Show the buyer the actual total and send a new request.
+    """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 15
-    """ALREADY_EXISTS: the caller used this request_id for a different request, or the caller of its first request is erased. metadata: request_id."""
+    """ALREADY_EXISTS: the caller used this request_id for a different request, or the caller of its first request is erased. metadata: request_id.
+    Do: Use a new request_id for a different request.
+    """
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 16
-    """ABORTED: the event changed after the etag was read. metadata: etag."""
+    """ABORTED: the event changed after the etag was read. metadata: etag.
+    Do: Read the event again, apply the change to it, and send it with its new etag.
+    """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 17
-    """RESOURCE_EXHAUSTED: the load exceeds a limit of the service; RetryInfo says when to try again."""
+    """RESOURCE_EXHAUSTED: the load exceeds a limit of the service; RetryInfo says when to try again.
+    Do: Repeat the same request after the stated time.
+    """
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 18
-    """UNAVAILABLE: the database, the payment provider or the scan service did not answer; RetryInfo says when to try again. metadata: dependency."""
+    """UNAVAILABLE: the database, the payment provider or the scan service did not answer; RetryInfo says when to try again. metadata: dependency.
+    Do: Repeat the same request after the stated time; whether the first one had an effect is unknown.
+    """
     ERROR_REASON_PAYMENT_ALREADY_USED: _ErrorReason.ValueType  # 19
-    """ALREADY_EXISTS: the payment pays for another purchase. metadata: payment_id, purchase_id."""
+    """ALREADY_EXISTS: the payment pays for another purchase. metadata: payment_id, purchase_id.
+    Do: Look the payment up in the shop; the named purchase has used it.
+    """
     ERROR_REASON_PURCHASE_LIMIT: _ErrorReason.ValueType  # 20
-    """FAILED_PRECONDITION: the quantity is outside the limits of the offer. metadata: ticket_type, min, max."""
+    """FAILED_PRECONDITION: the quantity is outside the limits of the offer. metadata: ticket_type, min, max.
+    Do: Ask the buyer for a quantity between min and max.
+    """
     ERROR_REASON_TICKET_NOT_ACTIVE: _ErrorReason.ValueType  # 21
-    """FAILED_PRECONDITION: the ticket is blocked, cancelled or used. metadata: ticket_id, status."""
+    """FAILED_PRECONDITION: the ticket is blocked, cancelled or used. metadata: ticket_id, status.
+    Do: Read the ticket and show its status.
+    """
     ERROR_REASON_CANCELLATION_PENDING: _ErrorReason.ValueType  # 22
-    """FAILED_PRECONDITION: a cancellation of the ticket is under way. metadata: ticket_id, cancellation_id."""
+    """FAILED_PRECONDITION: a cancellation of the ticket is under way. metadata: ticket_id, cancellation_id.
+    Do: Wait until GetCancellation returns a final state.
+    """
     ERROR_REASON_CAPACITY_BELOW_RESERVED: _ErrorReason.ValueType  # 23
-    """FAILED_PRECONDITION: more places are reserved than the new capacity. metadata: event_id, ticket_type if an offer's, reserved."""
+    """FAILED_PRECONDITION: more places are reserved than the new capacity. metadata: event_id, ticket_type if an offer's, reserved.
+    Do: Choose a capacity of at least the reserved number.
+    """
     ERROR_REASON_EVENT_NOT_CHANGEABLE: _ErrorReason.ValueType  # 24
-    """FAILED_PRECONDITION: the field cannot change in the event's present state. metadata: event_id, field."""
+    """FAILED_PRECONDITION: the field cannot change in the event's present state. metadata: event_id, field.
+    Do: Leave the field out of the update_mask.
+    """
     ERROR_REASON_PROVIDER_NOT_CONFIGURED: _ErrorReason.ValueType  # 25
-    """FAILED_PRECONDITION: this service has no settings for the payment provider. metadata: provider."""
+    """FAILED_PRECONDITION: this service has no settings for the payment provider. metadata: provider.
+    Do: Set up the provider, or pay with external_payment_id.
+    """
     ERROR_REASON_PRICE_NOT_CHARGEABLE: _ErrorReason.ValueType  # 26
-    """FAILED_PRECONDITION: a configured payment provider cannot charge a price of the event. metadata: event_id, field, provider."""
+    """FAILED_PRECONDITION: a configured payment provider cannot charge a price of the event. metadata: event_id, field, provider.
+    Do: Change the price or the currency of the named field.
+    """
     ERROR_REASON_CUSTOMER_HOLD_LIMIT: _ErrorReason.ValueType  # 27
-    """FAILED_PRECONDITION: the customer may hold no more unpaid places; RetryInfo says when to try again, if waiting helps. Beyond 0, within_seconds is the time for which places count that returned to sale unpaid. metadata: event_id, ticket_type if an offer's, max, have, requested, within_seconds."""
+    """FAILED_PRECONDITION: the customer may hold no more unpaid places; RetryInfo says when to try again, if waiting helps. Beyond 0, within_seconds is the time for which places count that returned to sale unpaid. metadata: event_id, ticket_type if an offer's, max, have, requested, within_seconds.
+    Do: Pay or release the held purchases, or wait for the stated time.
+    """
     ERROR_REASON_CUSTOMER_TICKET_LIMIT: _ErrorReason.ValueType  # 28
-    """FAILED_PRECONDITION: the customer may have no more tickets, held ones included. metadata: event_id, ticket_type if an offer's, max, have, requested."""
+    """FAILED_PRECONDITION: the customer may have no more tickets, held ones included. metadata: event_id, ticket_type if an offer's, max, have, requested.
+    Do: Tell the buyer the limit; only cancelled tickets make room.
+    """
     ERROR_REASON_EMAIL_LIMIT: _ErrorReason.ValueType  # 29
-    """RESOURCE_EXHAUSTED: the address was corrected too often; RetryInfo says when to try again. metadata: max, within_seconds."""
+    """RESOURCE_EXHAUSTED: the address was corrected too often; RetryInfo says when to try again. metadata: max, within_seconds.
+    Do: Repeat the correction after the stated time.
+    """
     ERROR_REASON_REFUND_OUT_OF_RANGE: _ErrorReason.ValueType  # 30
-    """FAILED_PRECONDITION: the amount is outside what can be refunded for the ticket, or in another currency. metadata: ticket_id, min, max, currency_code."""
+    """FAILED_PRECONDITION: the amount is outside what can be refunded for the ticket, or in another currency. metadata: ticket_id, min, max, currency_code.
+    Do: Choose an amount between min and max in the named currency.
+    """
     ERROR_REASON_TICKET_REFUND_NOT_FOUND: _ErrorReason.ValueType  # 31
-    """NOT_FOUND: the refund does not exist or is hidden from the caller. metadata: ticket_refund_id."""
+    """NOT_FOUND: the refund does not exist or is hidden from the caller. metadata: ticket_refund_id.
+    Do: Check the id, and that the event is the caller's.
+    """
     ERROR_REASON_FORMAT_NOT_CONFIGURED: _ErrorReason.ValueType  # 32
-    """FAILED_PRECONDITION: the service has no valid keys of the wallet. metadata: format."""
+    """FAILED_PRECONDITION: the service has no valid keys of the wallet. metadata: format.
+    Do: Offer another format, or set up the keys of the wallet.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason why a call failed. It stands in the google.rpc.ErrorInfo of the
     status details, domain "tickets.ticketing", spelled as the value here,
     prefix included. Each comment names the status code and the keys of the
-    ErrorInfo's metadata. A google.rpc.BadRequest beside it names fields, a
+    ErrorInfo's metadata, and says after "Do:" what a caller does. A google.rpc.BadRequest beside it names fields, a
     google.rpc.RetryInfo a time to wait.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """The service never sends this value."""
 ERROR_REASON_INVALID_ARGUMENT: ErrorReason.ValueType  # 1
-"""INVALID_ARGUMENT: a BadRequest names every field at fault."""
+"""INVALID_ARGUMENT: a BadRequest names every field at fault.
+Do: Correct the named fields; the same request fails again.
+"""
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 2
-"""UNAUTHENTICATED: the access token is missing or does not verify. metadata: cause."""
+"""UNAUTHENTICATED: the access token is missing or does not verify. metadata: cause.
+Do: Get a new access token and repeat the call once.
+"""
 ERROR_REASON_FORBIDDEN: ErrorReason.ValueType  # 3
-"""PERMISSION_DENIED: the caller's role does not allow the call. metadata: method, role."""
+"""PERMISSION_DENIED: the caller's role does not allow the call. metadata: method, role.
+Do: Call with a token that has a role of the RPC.
+"""
 ERROR_REASON_EVENT_NOT_FOUND: ErrorReason.ValueType  # 4
-"""NOT_FOUND: the event does not exist or is hidden from the caller. metadata: event_id."""
+"""NOT_FOUND: the event does not exist or is hidden from the caller. metadata: event_id.
+Do: Check the id, and that the caller's token is that of the event's organizer.
+"""
 ERROR_REASON_TICKET_NOT_FOUND: ErrorReason.ValueType  # 5
-"""NOT_FOUND: the ticket does not exist or is hidden from the caller. metadata: ticket_id or code."""
+"""NOT_FOUND: the ticket does not exist or is hidden from the caller. metadata: ticket_id or code.
+Do: Check the id or code, and that the ticket belongs to the caller.
+"""
 ERROR_REASON_PURCHASE_NOT_FOUND: ErrorReason.ValueType  # 6
-"""NOT_FOUND: the purchase does not exist or is hidden from the caller. metadata: purchase_id."""
+"""NOT_FOUND: the purchase does not exist or is hidden from the caller. metadata: purchase_id.
+Do: Check the id, and that the purchase belongs to the caller.
+"""
 ERROR_REASON_CANCELLATION_NOT_FOUND: ErrorReason.ValueType  # 7
-"""NOT_FOUND: the cancellation does not exist or is hidden from the caller. metadata: cancellation_id."""
+"""NOT_FOUND: the cancellation does not exist or is hidden from the caller. metadata: cancellation_id.
+Do: Check the id, and that the ticket belongs to the caller.
+"""
 ERROR_REASON_NOT_ON_SALE: ErrorReason.ValueType  # 8
-"""FAILED_PRECONDITION: the event is not PUBLISHED, or the type is outside its sales window. metadata: event_id, status, ticket_type."""
+"""FAILED_PRECONDITION: the event is not PUBLISHED, or the type is outside its sales window. metadata: event_id, status, ticket_type.
+Do: Show the sales window of the offer, or publish the event.
+"""
 ERROR_REASON_EVENT_ENDED: ErrorReason.ValueType  # 9
-"""FAILED_PRECONDITION: the event is over. metadata: event_id, end_time."""
+"""FAILED_PRECONDITION: the event is over. metadata: event_id, end_time.
+Do: Take the event out of the shop.
+"""
 ERROR_REASON_SOLD_OUT: ErrorReason.ValueType  # 10
-"""FAILED_PRECONDITION: fewer places are left than requested. metadata: event_id, ticket_type, requested, available."""
+"""FAILED_PRECONDITION: fewer places are left than requested. metadata: event_id, ticket_type, requested, available.
+Do: Offer the available number or another type; held places may return to sale.
+"""
 ERROR_REASON_TICKET_NOT_CANCELLABLE: ErrorReason.ValueType  # 11
-"""FAILED_PRECONDITION: the status of the ticket allows no cancellation. metadata: ticket_id, status."""
+"""FAILED_PRECONDITION: the status of the ticket allows no cancellation. metadata: ticket_id, status.
+Do: Read the ticket and show its status.
+"""
 ERROR_REASON_TICKET_CHECKED_IN: ErrorReason.ValueType  # 12
-"""FAILED_PRECONDITION: a gate checked the ticket in first. metadata: ticket_id, check_in_time."""
+"""FAILED_PRECONDITION: a gate checked the ticket in first. metadata: ticket_id, check_in_time.
+Do: Show the time of the check-in; a used ticket is not refunded, but RefundTicket may refund a part.
+"""
 ERROR_REASON_ILLEGAL_TRANSITION: ErrorReason.ValueType  # 13
-"""FAILED_PRECONDITION: the resource cannot go from its state to the requested one. A refused ConfirmRefund also names the provider and what to do instead. metadata: from, to, provider, instead."""
+"""FAILED_PRECONDITION: the resource cannot go from its state to the requested one. A refused ConfirmRefund also names the provider and what to do instead. metadata: from, to, provider, instead.
+Do: Read the resource again and act on its present state.
+"""
 ERROR_REASON_PRICE_CHANGED: ErrorReason.ValueType  # 14
-"""FAILED_PRECONDITION: the total differs from the one that the request expects. metadata: expected, expected_currency_code, actual, currency_code."""
+"""FAILED_PRECONDITION: the total differs from the one that the request expects. metadata: expected, expected_currency_code, actual, currency_code.
+Do: Show the buyer the actual total and send a new request.
+"""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 15
-"""ALREADY_EXISTS: the caller used this request_id for a different request, or the caller of its first request is erased. metadata: request_id."""
+"""ALREADY_EXISTS: the caller used this request_id for a different request, or the caller of its first request is erased. metadata: request_id.
+Do: Use a new request_id for a different request.
+"""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 16
-"""ABORTED: the event changed after the etag was read. metadata: etag."""
+"""ABORTED: the event changed after the etag was read. metadata: etag.
+Do: Read the event again, apply the change to it, and send it with its new etag.
+"""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 17
-"""RESOURCE_EXHAUSTED: the load exceeds a limit of the service; RetryInfo says when to try again."""
+"""RESOURCE_EXHAUSTED: the load exceeds a limit of the service; RetryInfo says when to try again.
+Do: Repeat the same request after the stated time.
+"""
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 18
-"""UNAVAILABLE: the database, the payment provider or the scan service did not answer; RetryInfo says when to try again. metadata: dependency."""
+"""UNAVAILABLE: the database, the payment provider or the scan service did not answer; RetryInfo says when to try again. metadata: dependency.
+Do: Repeat the same request after the stated time; whether the first one had an effect is unknown.
+"""
 ERROR_REASON_PAYMENT_ALREADY_USED: ErrorReason.ValueType  # 19
-"""ALREADY_EXISTS: the payment pays for another purchase. metadata: payment_id, purchase_id."""
+"""ALREADY_EXISTS: the payment pays for another purchase. metadata: payment_id, purchase_id.
+Do: Look the payment up in the shop; the named purchase has used it.
+"""
 ERROR_REASON_PURCHASE_LIMIT: ErrorReason.ValueType  # 20
-"""FAILED_PRECONDITION: the quantity is outside the limits of the offer. metadata: ticket_type, min, max."""
+"""FAILED_PRECONDITION: the quantity is outside the limits of the offer. metadata: ticket_type, min, max.
+Do: Ask the buyer for a quantity between min and max.
+"""
 ERROR_REASON_TICKET_NOT_ACTIVE: ErrorReason.ValueType  # 21
-"""FAILED_PRECONDITION: the ticket is blocked, cancelled or used. metadata: ticket_id, status."""
+"""FAILED_PRECONDITION: the ticket is blocked, cancelled or used. metadata: ticket_id, status.
+Do: Read the ticket and show its status.
+"""
 ERROR_REASON_CANCELLATION_PENDING: ErrorReason.ValueType  # 22
-"""FAILED_PRECONDITION: a cancellation of the ticket is under way. metadata: ticket_id, cancellation_id."""
+"""FAILED_PRECONDITION: a cancellation of the ticket is under way. metadata: ticket_id, cancellation_id.
+Do: Wait until GetCancellation returns a final state.
+"""
 ERROR_REASON_CAPACITY_BELOW_RESERVED: ErrorReason.ValueType  # 23
-"""FAILED_PRECONDITION: more places are reserved than the new capacity. metadata: event_id, ticket_type if an offer's, reserved."""
+"""FAILED_PRECONDITION: more places are reserved than the new capacity. metadata: event_id, ticket_type if an offer's, reserved.
+Do: Choose a capacity of at least the reserved number.
+"""
 ERROR_REASON_EVENT_NOT_CHANGEABLE: ErrorReason.ValueType  # 24
-"""FAILED_PRECONDITION: the field cannot change in the event's present state. metadata: event_id, field."""
+"""FAILED_PRECONDITION: the field cannot change in the event's present state. metadata: event_id, field.
+Do: Leave the field out of the update_mask.
+"""
 ERROR_REASON_PROVIDER_NOT_CONFIGURED: ErrorReason.ValueType  # 25
-"""FAILED_PRECONDITION: this service has no settings for the payment provider. metadata: provider."""
+"""FAILED_PRECONDITION: this service has no settings for the payment provider. metadata: provider.
+Do: Set up the provider, or pay with external_payment_id.
+"""
 ERROR_REASON_PRICE_NOT_CHARGEABLE: ErrorReason.ValueType  # 26
-"""FAILED_PRECONDITION: a configured payment provider cannot charge a price of the event. metadata: event_id, field, provider."""
+"""FAILED_PRECONDITION: a configured payment provider cannot charge a price of the event. metadata: event_id, field, provider.
+Do: Change the price or the currency of the named field.
+"""
 ERROR_REASON_CUSTOMER_HOLD_LIMIT: ErrorReason.ValueType  # 27
-"""FAILED_PRECONDITION: the customer may hold no more unpaid places; RetryInfo says when to try again, if waiting helps. Beyond 0, within_seconds is the time for which places count that returned to sale unpaid. metadata: event_id, ticket_type if an offer's, max, have, requested, within_seconds."""
+"""FAILED_PRECONDITION: the customer may hold no more unpaid places; RetryInfo says when to try again, if waiting helps. Beyond 0, within_seconds is the time for which places count that returned to sale unpaid. metadata: event_id, ticket_type if an offer's, max, have, requested, within_seconds.
+Do: Pay or release the held purchases, or wait for the stated time.
+"""
 ERROR_REASON_CUSTOMER_TICKET_LIMIT: ErrorReason.ValueType  # 28
-"""FAILED_PRECONDITION: the customer may have no more tickets, held ones included. metadata: event_id, ticket_type if an offer's, max, have, requested."""
+"""FAILED_PRECONDITION: the customer may have no more tickets, held ones included. metadata: event_id, ticket_type if an offer's, max, have, requested.
+Do: Tell the buyer the limit; only cancelled tickets make room.
+"""
 ERROR_REASON_EMAIL_LIMIT: ErrorReason.ValueType  # 29
-"""RESOURCE_EXHAUSTED: the address was corrected too often; RetryInfo says when to try again. metadata: max, within_seconds."""
+"""RESOURCE_EXHAUSTED: the address was corrected too often; RetryInfo says when to try again. metadata: max, within_seconds.
+Do: Repeat the correction after the stated time.
+"""
 ERROR_REASON_REFUND_OUT_OF_RANGE: ErrorReason.ValueType  # 30
-"""FAILED_PRECONDITION: the amount is outside what can be refunded for the ticket, or in another currency. metadata: ticket_id, min, max, currency_code."""
+"""FAILED_PRECONDITION: the amount is outside what can be refunded for the ticket, or in another currency. metadata: ticket_id, min, max, currency_code.
+Do: Choose an amount between min and max in the named currency.
+"""
 ERROR_REASON_TICKET_REFUND_NOT_FOUND: ErrorReason.ValueType  # 31
-"""NOT_FOUND: the refund does not exist or is hidden from the caller. metadata: ticket_refund_id."""
+"""NOT_FOUND: the refund does not exist or is hidden from the caller. metadata: ticket_refund_id.
+Do: Check the id, and that the event is the caller's.
+"""
 ERROR_REASON_FORMAT_NOT_CONFIGURED: ErrorReason.ValueType  # 32
-"""FAILED_PRECONDITION: the service has no valid keys of the wallet. metadata: format."""
+"""FAILED_PRECONDITION: the service has no valid keys of the wallet. metadata: format.
+Do: Offer another format, or set up the keys of the wallet.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

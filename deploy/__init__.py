@@ -1,0 +1,1 @@
+"""Configurations that operators copy, and the programs that try them on one machine."""
