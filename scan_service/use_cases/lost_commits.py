@@ -5,7 +5,7 @@ itself. A recovery that was not needed changes nothing but the replicas of gate 
 """
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Final
 
@@ -42,6 +42,8 @@ class LostCommits:
         self._clock = clock
         # The server where this process last saw the database, and its next transaction then.
         self._server, self._next_transaction = "", 0
+        # A time before the last one that this process has stored; None: it has stored none.
+        self._seen_time: datetime | None = None
         self._log_time = float("-inf")
 
     async def check(self) -> None:
@@ -50,7 +52,9 @@ class LostCommits:
         await self._recoveries.export()
 
     async def _check(self) -> None:
+        now = await self._database.run(self._clock.read)
         if await self._database.run(self._find) is None:
+            self._seen_time = now
             return
         await self._recoveries.rebase()
         recovery = await self._database.run(self._begin)
@@ -58,9 +62,12 @@ class LostCommits:
             # Another process has begun it.
             return
         FOUND.labels(recovery.cause).inc()
-        log.error(
-            "the scans database has lost commits: it was restored, or failed over to a server that lacked them; gate"
-            " devices send again what they have shown; run `python -m scan_service recover`",
+        # A failover without a loss has the last time that this process has stored, and so may one with a small loss.
+        is_proven = self._seen_time is None or recovery.since_time < self._seen_time
+        log.log(
+            logging.ERROR if is_proven else logging.WARNING,
+            "the scans database was restored or failed over, and may lack its last commits; gate devices send again what"
+            " they have shown; `python -m scan_service recover` shows the progress",
             extra={"recovery_id": recovery.recovery_id, "cause": recovery.cause, "since_time": recovery.since_time},
         )
 
