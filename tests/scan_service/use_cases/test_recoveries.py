@@ -12,7 +12,6 @@ import grpc.aio
 import pytest
 
 from scan_service.commands.recover import recover
-from scan_service.store.tables import tickets as tickets_table
 from tests.environment.refusals import refusal
 from tests.environment.waiting import until
 from tests.scanning.gates import Device, ScansDatabase, Service, variables_of
@@ -211,12 +210,23 @@ def admissions(database: ScansDatabase) -> list[tuple[object, ...]]:
     return sorted((tuple(row[name] for name in names) for row in database.rows("tickets")), key=str)
 
 
-async def test_the_ticket_services_state_is_replicated_anew(database, paired, tickets, recovered: Recover):
-    database.update(tickets_table, revision=5)
-    database.value("UPDATE feed SET epoch = 'known' RETURNING 1")
+async def test_the_feed_is_followed_anew_beside_a_running_service(database, paired, tickets, recovered: Recover):
+    stand_in, event_id = tickets[0], database.event()
+    await stand_in.pages.put(page_of(event_id, "known"))
+    await until(lambda: database.value("SELECT epoch FROM feed") == "known")
+    await until(lambda: database.value("SELECT whole_time IS NOT NULL FROM feed"))
+    watched = len(stand_in.watched)
     await recovered(*since())
-    assert database.value("SELECT epoch FROM feed") == ""
-    assert database.value("SELECT count(*) FROM feed_cursors") == 0
+    await until(lambda: len(stand_in.watched) > watched)
+    assert (stand_in.watched[-1].epoch, dict(stand_in.watched[-1].after_revisions)) == ("", {})
+
+
+def page_of(event_id: uuid.UUID, epoch: str) -> WatchTicketsResponse:
+    page = WatchTicketsResponse(epoch=epoch, revision=1)
+    page.event.event_id, page.event.revision = str(event_id), 1
+    page.event.valid_from_time.FromDatetime(datetime.now(UTC))
+    page.event.valid_until_time.FromDatetime(datetime.now(UTC) + timedelta(days=1))
+    return page
 
 
 async def test_a_running_service_needs_the_moment_of_the_restore(database, paired, recovered: Recover):
@@ -313,9 +323,5 @@ async def test_devices_are_reported_again_to_a_restored_ticket_service(database,
     await enrolled(paired, orga, "One")
     await until(lambda: len(stand_in.devices) == 1)
     stand_in.devices.clear()
-    page = WatchTicketsResponse(epoch="restored", revision=1)
-    page.event.event_id, page.event.revision = str(event_id), 1
-    page.event.valid_from_time.FromDatetime(datetime.now(UTC))
-    page.event.valid_until_time.FromDatetime(datetime.now(UTC) + timedelta(days=1))
-    await stand_in.pages.put(page)
+    await stand_in.pages.put(page_of(event_id, "restored"))
     await until(lambda: len(stand_in.devices) == 1)
