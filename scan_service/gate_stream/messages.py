@@ -36,6 +36,7 @@ def opened_message(opening: GateOpening, allowed: Credits) -> pb.StreamScansResp
             max_outstanding_scans=allowed.scans,
             max_outstanding_uploads=allowed.uploads,
             replica_lag=lag,
+            resend=None if opening.resend is None else _resend(opening.resend),
         )
     )
 
@@ -64,9 +65,11 @@ def rejected_message(scan_id: str, failure: Failure) -> pb.StreamScansResponse:
 
 def resend_message(resend: Resend) -> pb.StreamScansResponse:
     """Build the request to send scans again."""
-    return pb.StreamScansResponse(
-        resend=pb.Resend(recovery_id=str(resend.recovery_id), since_time=timestamp(resend.since_time))
-    )
+    return pb.StreamScansResponse(resend=_resend(resend))
+
+
+def _resend(resend: Resend) -> pb.Resend:
+    return pb.Resend(recovery_id=str(resend.recovery_id), since_time=timestamp(resend.since_time))
 
 
 def reconnect_message(within: timedelta) -> pb.StreamScansResponse:

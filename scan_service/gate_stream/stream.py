@@ -259,8 +259,6 @@ class Stream:
         opening = await self._dependencies.gates.open(gate, own_organizer(self._caller), self.device_id)
         self._gate = gate
         self._send(opened_message(opening, self._dependencies.credits))
-        if opening.resend is not None:
-            self._send(resend_message(opening.resend))
 
     def _submit(self, message: pb.ScanAttempt, gate: Gate) -> None:
         arrival = perf_counter()

@@ -284,6 +284,8 @@ class Connection:
         self._accepted = True
         stream.opened = True
         stream.max_unanswered, stream.delivery.max_scans = opened.max_outstanding_scans, opened.max_outstanding_uploads
+        if opened.HasField("resend"):
+            stream.delivery.handle_resend(opened.resend)
         self.status = ConnectionStatus(ConnectionState.ONLINE, opened.event_name)
         for key, request in self._waiting.items():
             self._send(key, request)

@@ -66,8 +66,7 @@ async def test_a_dump_in_another_database_begins_a_recovery_since_the_dump(
         assert counted("SERVER") == before_count + 1
         # A gate that opens is asked for its scans.
         device = Device(after)
-        await device.open(event_id)
-        asked = (await device.receive()).resend
+        asked = (await device.open(event_id)).resend
         assert asked.recovery_id == str(recovery["recovery_id"])
         assert asked.since_time.ToDatetime(tzinfo=UTC) == recovery["since_time"] - timedelta(minutes=1)
     other.engine.dispose()

@@ -383,9 +383,9 @@ class StreamScansResponse(_message.Message):
 
     @_builtins.property
     def resend(self) -> Global___Resend:
-        """Asks the device to upload scans again, because the service has lost some. It
-        comes behind `opened` or at any later time, and also repeatedly. A device
-        that does not know it goes on as before.
+        """Asks the device to upload scans again, because the service has lost some
+        while the stream was open. A stream that opens later has the request in
+        GateOpened.
         """
 
     def __init__(
@@ -526,6 +526,7 @@ class GateOpened(_message.Message):
     MAX_OUTSTANDING_SCANS_FIELD_NUMBER: _builtins.int
     REPLICA_LAG_FIELD_NUMBER: _builtins.int
     MAX_OUTSTANDING_UPLOADS_FIELD_NUMBER: _builtins.int
+    RESEND_FIELD_NUMBER: _builtins.int
     event_name: _builtins.str
     """The name of the event, for the display."""
     max_outstanding_scans: _builtins.int
@@ -544,6 +545,12 @@ class GateOpened(_message.Message):
         The field is absent when it never was.
         """
 
+    @_builtins.property
+    def resend(self) -> Global___Resend:
+        """The scans that the device has to upload again, because the service has lost
+        some. The field is absent when it has lost none.
+        """
+
     def __init__(
         self,
         *,
@@ -552,10 +559,11 @@ class GateOpened(_message.Message):
         max_outstanding_scans: _builtins.int = ...,
         replica_lag: _duration_pb2.Duration | None = ...,
         max_outstanding_uploads: _builtins.int = ...,
+        resend: Global___Resend | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["replica_lag", b"replica_lag", "server_time", b"server_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["replica_lag", b"replica_lag", "resend", b"resend", "server_time", b"server_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_name", b"event_name", "max_outstanding_scans", b"max_outstanding_scans", "max_outstanding_uploads", b"max_outstanding_uploads", "replica_lag", b"replica_lag", "server_time", b"server_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_name", b"event_name", "max_outstanding_scans", b"max_outstanding_scans", "max_outstanding_uploads", b"max_outstanding_uploads", "replica_lag", b"replica_lag", "resend", b"resend", "server_time", b"server_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
