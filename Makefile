@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := ticketing ticket_service scan_service dev benchmarks examples packaging tests
-.PHONY: help setup proto fmt check test test-fast coverage bench up token migrate demo gallery dist clean
+.PHONY: help setup proto fmt check test test-fast coverage bench up token migrate demo gallery boards dist clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,9 +30,10 @@ $(VENV)/development: $(VENV)/runtime
 
 setup: $(VENV)/development ## make the virtual environment with everything for development
 
-proto: $(VENV)/development ## generate the stubs and docs/api from protos/
+proto: $(VENV)/development ## generate the stubs, docs/api and the code in docs/guide.md
 	$(BIN)/python -m dev.contract generate
 	$(BIN)/python -m dev.api_pages
+	$(BIN)/python -m dev.code_blocks
 
 fmt: $(VENV)/development ## format code and contract
 	$(BIN)/ruff format $(SOURCES)
@@ -78,6 +79,9 @@ migrate: $(VENV)/runtime ## bring both databases to the newest schema
 
 gallery: $(VENV)/development ## draw docs/pictures: tickets, mails and wallet passes of ten events in ten scripts
 	$(BIN)/python -m dev.gallery
+
+boards: $(VENV)/development ## draw the boards of deploy/grafana with data of running services, for four minutes
+	$(BIN)/python -m dev.boards
 
 demo: $(VENV)/runtime ## sell, scan and refund tickets, and print each step
 	@$(BIN)/python -m dev.demo

@@ -104,8 +104,8 @@ class GateClient:
 
 
 @contextlib.contextmanager
-def running_services() -> Iterator[Services]:
-    """Run `dev.up` on free ports and in a temporary folder.
+def running_services(**more: str) -> Iterator[Services]:
+    """Run `dev.up` on free ports and in a temporary folder, with further settings of both services.
 
     Raises:
         NotStartedError: `dev.up` ended before both services were healthy.
@@ -120,6 +120,7 @@ def running_services() -> Iterator[Services]:
             "TICKETS_RELAY_METRICS_PORT": "0",
             "SCANS_METRICS_PORT": "0",
             **{name: str(port) for name, port in ports.items()},
+            **more,
         }
         up = subprocess.Popen([sys.executable, "-m", "dev.up"], env=variables, stdout=subprocess.PIPE, text=True)
         try:

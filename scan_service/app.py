@@ -25,6 +25,7 @@ from scan_service.replication.reports import Reports
 from scan_service.servicers.audit_trail import AuditTrailServicer
 from scan_service.servicers.devices import DevicesServicer
 from scan_service.servicers.recovery import RecoveryServicer
+from scan_service.servicers.replica import ReplicaServicer
 from scan_service.servicers.revocations import RevocationsServicer
 from scan_service.servicers.scanners import ScannersServicer
 from scan_service.servicers.scans import ScansServicer, UseCases
@@ -55,6 +56,7 @@ from scan_service.use_cases.lost_commits import LostCommits
 from scan_service.use_cases.recoveries import STEP_SECONDS as RECOVERY_SECONDS
 from scan_service.use_cases.recoveries import Recoveries
 from scan_service.use_cases.recovery import KnownState
+from scan_service.use_cases.replica_position import ReplicaPositions
 from scan_service.use_cases.revocations import Revocations
 from scan_service.use_cases.scan_counters import count_failures
 from scan_service.use_cases.scanners import Scanners
@@ -75,6 +77,7 @@ from ticketing.chassis.tasks import BackgroundTask, Tasks
 from ticketing.scans.v1.device_service_pb2_grpc import add_DeviceServiceServicer_to_server
 from ticketing.scans.v1.gate_change_service_pb2_grpc import add_GateChangeServiceServicer_to_server
 from ticketing.scans.v1.recovery_service_pb2_grpc import add_RecoveryServiceServicer_to_server
+from ticketing.scans.v1.replica_service_pb2_grpc import add_ReplicaServiceServicer_to_server
 from ticketing.scans.v1.revocation_service_pb2_grpc import add_RevocationServiceServicer_to_server
 from ticketing.scans.v1.scan_service_pb2_grpc import add_ScanServiceServicer_to_server
 from ticketing.scans.v1.scanner_service_pb2_grpc import add_ScannerServiceServicer_to_server
@@ -172,6 +175,10 @@ class App:
                     add_RecoveryServiceServicer_to_server,
                     # Pages of a whole database delay no gate.
                     RecoveryServicer(KnownState(self._database("recovery", 1, {}))),
+                ),
+                "ticketing.scans.v1.ReplicaService": partial(
+                    add_ReplicaServiceServicer_to_server,
+                    ReplicaServicer(ReplicaPositions(database, self._database_clock)),
                 ),
                 "ticketing.scans.v1.ScannerService": partial(add_ScannerServiceServicer_to_server, self._scanners()),
             },

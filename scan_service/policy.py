@@ -8,6 +8,7 @@ from ticketing.scans.v1 import (
     device_service_pb2,
     gate_change_service_pb2,
     recovery_service_pb2,
+    replica_service_pb2,
     revocation_service_pb2,
     scan_service_pb2,
     scanner_service_pb2,
@@ -22,5 +23,6 @@ POLICY: Final[Policy] = policy_of(
         scanner_service_pb2,
         gate_change_service_pb2,
         recovery_service_pb2,
+        replica_service_pb2,
     )
 )

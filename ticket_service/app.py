@@ -21,7 +21,7 @@ from ticket_service.errors import CATALOGUE
 from ticket_service.policy import POLICY
 from ticket_service.servicers.changes import ChangeServicer
 from ticket_service.servicers.erasures import ErasureServicer
-from ticket_service.servicers.events import EventServicer
+from ticket_service.servicers.events import EventServicer, EventUseCases
 from ticket_service.servicers.feed import FeedServicer
 from ticket_service.servicers.purchases import PurchaseServicer
 from ticket_service.servicers.tickets import TicketChanges, TicketServicer
@@ -37,6 +37,7 @@ from ticket_service.use_cases.events import Events
 from ticket_service.use_cases.feed import Feed
 from ticket_service.use_cases.figures import INTERVAL_SECONDS as FIGURES_SECONDS
 from ticket_service.use_cases.figures import FiguresExport
+from ticket_service.use_cases.gate_replica import GateReplicas
 from ticket_service.use_cases.holds import Holds
 from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import LOOK_SECONDS, SigningKeys
@@ -227,7 +228,8 @@ class App:
         previews = CancellationPreviews(
             self._database("previews", 1), self._settings.providers, self._settings.changes, self._clock
         )
-        servicer = EventServicer(events, event_cancellations, previews, self._clock, self._settings.max_per_purchase)
+        use_cases = EventUseCases(events, event_cancellations, previews, GateReplicas(database, scans))
+        servicer = EventServicer(use_cases, self._clock, self._settings.max_per_purchase)
         register = event_service_pb2_grpc.add_EventServiceServicer_to_server
         return {"ticketing.tickets.v1.EventService": partial(register, servicer)}
 

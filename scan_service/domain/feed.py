@@ -67,3 +67,15 @@ class CheckInConflict:
     ticket_id: UUID
     # None: the ticket service does not have the ticket.
     status: TicketStatus | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaPosition:
+    """The position of the replica for one event."""
+
+    epoch: str
+    # None: no change of the event has arrived in this epoch.
+    revision: int | None
+    # The last time at which the replica was known to be complete, for all events.
+    complete_time: datetime | None
+    connected_devices: int

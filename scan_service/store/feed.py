@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
-from scan_service.domain.feed import FeedPage, FeedPosition
+from scan_service.domain.feed import FeedPage, FeedPosition, ReplicaPosition
 from scan_service.store.device_reports import mark_all_unreported
-from scan_service.store.tables import events, feed, feed_cursors
+from scan_service.store.tables import devices, events, feed, feed_cursors
 from ticketing.admission.tickets import Event, Ticket
 from ticketing.chassis.arrays import array, ids, times
 
@@ -63,6 +64,20 @@ def read_position(connection: Connection, ended_after: datetime) -> FeedPosition
     over = sa.exists().where(events.c.event_id == feed_cursors.c.event_id, events.c.valid_until_time < ended_after)
     rows = connection.execute(sa.select(feed_cursors).where(~over)).all()
     return FeedPosition(epoch, {str(row.event_id): row.revision for row in rows})
+
+
+def read_event_position(connection: Connection, event_id: UUID, now: datetime) -> ReplicaPosition:
+    """Return the position of the replica for one event, and the devices that are connected for it at `now`."""
+    its_cursor = sa.select(feed_cursors.c.revision).where(feed_cursors.c.event_id == event_id).scalar_subquery()
+    connected = (
+        sa.select(sa.func.count())
+        .where(devices.c.gate_event_id == event_id, devices.c.connected_until > now, devices.c.revoke_time.is_(None))
+        .scalar_subquery()
+    )
+    row = connection.execute(
+        sa.select(feed.c.epoch, feed.c.whole_time, its_cursor.label("revision"), connected.label("devices"))
+    ).one()
+    return ReplicaPosition(row.epoch, row.revision, row.whole_time, row.devices)
 
 
 class PositionChangedError(Exception):

@@ -11,9 +11,9 @@ from scan_service.store.figures import read_figures
 from ticketing.chassis.database import Database
 from ticketing.chassis.metrics import database_gauge
 
-INTERVAL_SECONDS: Final = 15.0
+INTERVAL_SECONDS: Final = 5.0
 # The reads of a long backlog take at most this share of the time.
-MAX_SHARE: Final = 0.01
+MAX_SHARE: Final = 0.05
 
 COMPLETE: Final = database_gauge(
     "ticketing_replica_complete_timestamp_seconds",

@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from prometheus_client import REGISTRY
 
 from ticketing.chassis.batcher import Batcher
 from ticketing.chassis.failures import OVERLOADED, Failure
@@ -133,7 +134,7 @@ async def test_a_batch_that_has_begun_completes_without_its_caller() -> None:
 
 async def test_requests_beyond_the_queue_are_refused_and_others_served() -> None:
     recorder = Recorder()
-    batcher = Batcher("test", recorder.process, max_batch=1, max_waiting=2)
+    batcher = Batcher("full", recorder.process, max_batch=1, max_waiting=2)
     first = await begin_batch(recorder, batcher)
     waiting = [asyncio.create_task(batcher.submit(n)) for n in (2, 3)]
     await asyncio.sleep(0)
@@ -143,6 +144,7 @@ async def test_requests_beyond_the_queue_are_refused_and_others_served() -> None
     assert caught.value.retry_after is not None
     recorder.gate.set()
     assert await asyncio.gather(first, *waiting) == [2, 4, 6]
+    assert REGISTRY.get_sample_value("batch_refused_total", {"batcher": "full"}) == 1
 
 
 async def test_closing_processes_waiting_requests() -> None:

@@ -12,7 +12,7 @@ from tests.environment.waiting import until
 from ticketing.chassis import connections
 from ticketing.chassis import database as module
 from ticketing.chassis.connections import SESSION_MILLISECONDS, database_url
-from ticketing.chassis.database import ATTEMPTS, Database, RowsLocked
+from ticketing.chassis.database import ATTEMPTS, Database, RowsLocked, after_commit
 from ticketing.chassis.failures import DEPENDENCY_UNAVAILABLE, OVERLOADED, Failure
 from ticketing.chassis.logs import REQUEST_ID
 
@@ -221,6 +221,25 @@ async def test_a_locked_row_ends_the_work_at_the_limit_of_its_pool(url: URL, dat
 def sessions_of(url: URL) -> int:
     count: int = read_value(url, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'burst'")
     return count
+
+
+async def test_counts_follow_the_commit_and_ignore_lost_races_and_rollbacks(database: Database) -> None:
+    counted, attempts = list[str](), list[int]()
+
+    def count(connection: Connection, name: str, error: Exception | None = None) -> None:
+        attempts.append(increment(connection, "a"))
+        after_commit(connection, lambda: counted.append(name))
+        if len(attempts) == 1:
+            connection.execute(sa.text("DO $$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '40001'; END $$"))
+        if error is not None:
+            raise error
+
+    await database.run(lambda connection: count(connection, "run again"))
+    with pytest.raises(ValueError, match="refused"):
+        await database.run(lambda connection: count(connection, "rolled back", ValueError("refused")))
+    await database.run(lambda connection: count(connection, "next"))
+    assert len(attempts) == 4
+    assert counted == ["run again", "next"]
 
 
 async def test_idle_connections_close_and_open_again(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:

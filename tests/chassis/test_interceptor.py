@@ -3,6 +3,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from typing import Any
 
 import grpc
@@ -163,7 +164,7 @@ async def verify_local_token(token: str, attempt: Attempt) -> Caller | None:
 def new_server(echo: Echo, issuer: Issuer, port: int = 0) -> Server:
     keys = KeySet(JwksFile(issuer.jwks_file).read, system_clock)
     authenticator = Authenticator(keys, TokenRequirements("ticketing", "ticketing"), PeerProof("p" * 32), system_clock)
-    limiter = CallLimiter(Limits(calls=2))
+    limiter = CallLimiter(Limits(calls=2), [ip_network("127.0.0.1")])
     # The clock stands still: no failure is forgotten during a test.
     limiter.failures = FailedAuthentications(1, lambda: 0.0)
     interceptor = CallInterceptor(authenticator, POLICY, CATALOGUE, limiter, verify_local_token)
@@ -221,6 +222,18 @@ async def test_an_address_with_invented_tokens_slows_no_known_caller(
     assert reason_of(await client.fails("x", metadata=issuer.metadata("user", "bob"))) == "OVERLOADED"
 
 
+@pytest.mark.parametrize("method", ["Say", "Open"])
+async def test_failures_behind_a_proxy_count_for_the_caller(client: Client, method: str) -> None:
+    async def reason(address: str, number: int) -> str:
+        metadata = (("authorization", f"Bearer {address}-{number}"), ("x-forwarded-for", f"10.9.9.9, {address}"))
+        return reason_of(await client.fails("refuse", method, metadata=metadata))
+
+    for address in ("192.0.2.7", "192.0.2.8"):
+        reasons = [await reason(address, number) for number in range(FAILURES + 1)]
+        assert "OVERLOADED" not in reasons[:FAILURES]
+        assert reasons[FAILURES] == "OVERLOADED"
+
+
 async def test_refused_public_calls_count_as_failed_authentication(client: Client) -> None:
     for _ in range(FAILURES):
         assert reason_of(await client.fails("refuse", "Open", metadata=())) == "SOLD_OUT"
@@ -260,6 +273,18 @@ async def test_a_public_method_needs_no_token(client: Client) -> None:
 async def test_a_refusal_carries_its_reason(client: Client) -> None:
     error = await client.fails("refuse")
     assert (error.code(), reason_of(error)) == (grpc.StatusCode.FAILED_PRECONDITION, "SOLD_OUT")
+
+
+async def test_failed_calls_are_counted_by_their_reason(client: Client) -> None:
+    def counts() -> list[float]:
+        labels = [{"method": f"/{SERVICE}/Say", "reason": reason} for reason in ("SOLD_OUT", "INTERNAL")]
+        return [REGISTRY.get_sample_value("grpc_server_failures_total", one) or 0.0 for one in labels]
+
+    before = counts()
+    await client.fails("refuse")
+    await client.fails("break")
+    await client.call("hello")
+    assert counts() == [count + 1 for count in before]
 
 
 async def test_an_unexpected_exception_reveals_only_a_log_id(client: Client, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy.engine import URL
 
 from tests.environment.databases import read_value
@@ -75,12 +76,14 @@ def session(url: URL) -> Any:
 
 async def test_a_leader_that_loses_the_lock_stops_until_it_is_free(scans_url: URL, process: Process) -> None:
     await until(lambda: process.leads)
+    assert REGISTRY.get_sample_value("ticketing_leader") == 1
     with session(scans_url) as other:
         waiting = asyncio.create_task(asyncio.to_thread(other.cursor().execute, f"SELECT pg_advisory_lock({LOCK})"))
         await until(lambda: read_value(scans_url, WAITING))
         read_value(scans_url, f"{END}'lead'")
         await waiting
         await until(lambda: not process.leads)
+        assert REGISTRY.get_sample_value("ticketing_leader") == 0
         await until(lambda: process.is_ready)
     await until(lambda: process.leads)
 

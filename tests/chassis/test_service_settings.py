@@ -69,3 +69,11 @@ def test_the_key_set_comes_from_a_file_or_a_url(usual: dict[str, str]) -> None:
         read(from_web | {"TICKETING_JWKS_URL": "http://id.example.org/jwks"})
     with pytest.raises(SettingsError, match="TICKETING_JWKS_FILE is required"):
         read({"TICKETING_PEER_SECRET": PEER_SECRET})
+
+
+def test_trusted_proxies_are_addresses_and_networks(usual: dict[str, str]) -> None:
+    networks = read({**usual, "TICKETING_TRUSTED_PROXIES": "10.0.0.5, 10.1.0.0/24,fd00::/64"})[0].trusted_proxies
+    assert [str(network) for network in networks] == ["10.0.0.5/32", "10.1.0.0/24", "fd00::/64"]
+    assert read(usual)[0].trusted_proxies == ()
+    with pytest.raises(SettingsError, match=r"TICKETING_TRUSTED_PROXIES has '10.1.0.5/24', which is no address"):
+        read({**usual, "TICKETING_TRUSTED_PROXIES": "10.1.0.5/24"})

@@ -29,6 +29,7 @@ from ticketing.scans.v1 import (
     device_service_pb2_grpc,
     gate_change_service_pb2,
     recovery_service_pb2,
+    replica_service_pb2,
     revocation_service_pb2,
     scan_pb2,
     scan_service_pb2,
@@ -61,7 +62,7 @@ SERVICES = (
     *(event_service_pb2, purchase_service_pb2, ticket_service_pb2, change_service_pb2, ticket_feed_service_pb2),
     erasure_service_pb2,
     *(scan_service_pb2, revocation_service_pb2, device_service_pb2, scanner_service_pb2),
-    *(gate_change_service_pb2, recovery_service_pb2),
+    *(gate_change_service_pb2, recovery_service_pb2, replica_service_pb2),
 )
 RPCS: dict[str, MethodDescriptor] = {
     f"{service.name}/{method.name}": method

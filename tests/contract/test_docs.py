@@ -8,7 +8,9 @@ import pytest
 
 from tests.environment import ROOT
 
-PAGES = [page for folder in (".", "docs", "docs/decisions") for page in sorted((ROOT / folder).glob("*.md"))]
+PAGES = [
+    page for folder in (".", "docs", "docs/api", "docs/decisions") for page in sorted((ROOT / folder).glob("*.md"))
+]
 DECISIONS = ROOT / "docs" / "decisions"
 # A path in backticks that begins with one of these starts at the root of the repository.
 FOLDERS = "benchmarks|dev|docs|packaging|protos|scan_service|tests|ticket_service|ticketing"

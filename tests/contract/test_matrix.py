@@ -38,6 +38,7 @@ EventService/PublishEvent          | EVENT_NOT_FOUND        | no        | ok - -
 EventService/CancelEvent           | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no | ok ok -
 EventService/PreviewEventCancellation | EVENT_NOT_FOUND     | no        | ok - -        | no         | no        | who       | no | ok ok -
 EventService/GetEventSales         | EVENT_NOT_FOUND        | no        | ok - -        | no         | no        | who       | no | ok ok -
+EventService/GetGateReplica        | EVENT_NOT_FOUND        | no        | ok - -        | no         | ok ok -   | who       | no | ok ok -
 PurchaseService/PurchaseTickets    | EVENT_NOT_FOUND        | ok ok -   | ok - -        | no         | ok ok -   | who       | no | no
 PurchaseService/PurchaseTickets paid | EVENT_NOT_FOUND      | no        | ok - -        | no         | ok ok -   | who       | no | no
 PurchaseService/ConfirmPurchase    | PURCHASE_NOT_FOUND     | no        | ok - -        | no         | ok ok -   | who       | no | no
@@ -83,6 +84,7 @@ ScanService/ListIncidents          | EVENT_NOT_FOUND        | no        | none -
 ScanService/WatchAdmissions        | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no | no
 ScanService/LookUpTickets          | EVENT_NOT_FOUND        | no        | off - -       | off off -  | off off - | off - -   | no | no
 ScanService/GetHolder              | EVENT_NOT_FOUND        | no        | other - -     | asks asks - | other other - | other - - | no | no
+ReplicaService/GetReplicaPosition  |                        | no        | no            | no         | no        | no        | ok | no
 RevocationService/RevokeTickets    |                        | no        | no            | no         | no        | no        | ok | no
 RevocationService/RevokeEvent      |                        | no        | no            | no         | no        | no        | ok | no
 ScannerService/EraseScanner        |                        | no        | no            | no         | no        | no        | ok | no

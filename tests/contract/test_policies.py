@@ -57,6 +57,7 @@ def test_only_the_peer_calls_the_internal_services() -> None:
         "/ticketing.tickets.v1.TicketFeedService/ListReportedDevices",
         "/ticketing.tickets.v1.TicketFeedService/FindTickets",
         "/ticketing.tickets.v1.TicketFeedService/GetTicketHolder",
+        "/ticketing.scans.v1.ReplicaService/GetReplicaPosition",
         "/ticketing.scans.v1.RevocationService/RevokeTickets",
         "/ticketing.scans.v1.RevocationService/RevokeEvent",
         "/ticketing.scans.v1.ScannerService/EraseScanner",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dev import command, contract, demo, gallery, mail_pictures, migrate, token, up
+from dev import boards, command, contract, demo, gallery, mail_pictures, migrate, token, up
 from scan_service import command_line as scan_service
 from tests.environment import ROOT
 from ticket_service import command_line as ticket_service
@@ -17,7 +17,7 @@ from ticketing.chassis import probe
 from ticketing.gate import command as gate
 
 PROGRAMS: dict[str, Callable[[], int]] = {
-    **{f"dev.{one.__name__.rpartition('.')[2]}": one.main for one in (command, contract, demo, gallery)},
+    **{f"dev.{one.__name__.rpartition('.')[2]}": one.main for one in (boards, command, contract, demo, gallery)},
     **{f"dev.{one.__name__.rpartition('.')[2]}": one.main for one in (mail_pictures, migrate, token, up)},
     "ticket_service": ticket_service.run,
     "scan_service": scan_service.run,

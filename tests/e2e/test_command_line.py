@@ -34,6 +34,7 @@ SCANS = [
     "ticketing.scans.v1.DeviceService",
     "ticketing.scans.v1.GateChangeService",
     "ticketing.scans.v1.RecoveryService",
+    "ticketing.scans.v1.ReplicaService",
     "ticketing.scans.v1.RevocationService",
     "ticketing.scans.v1.ScanService",
     "ticketing.scans.v1.ScannerService",

@@ -6,10 +6,12 @@ import threading
 
 
 class Proxy:
-    """A proxy that forwards connections from its own port to `target` until `cut`."""
+    """A proxy that forwards connections from its own port, and from the address `source`, to `target` until `cut`."""
 
-    def __init__(self, target: tuple[str, int], port: int = 0) -> None:
+    def __init__(self, target: tuple[str, int], port: int = 0, source: str = "") -> None:
         self._target = target
+        # The address from which the target is called; empty: the system chooses it.
+        self._source = (source, 0)
         self._listener = socket.create_server(("127.0.0.1", port))
         # Entries leave when their connection ends: devices that reconnect often would use up all file descriptors.
         self._open: dict[threading.Thread, tuple[socket.socket, socket.socket]] = {}
@@ -48,7 +50,7 @@ class Proxy:
             except OSError:
                 return
             try:
-                far = socket.create_connection(self._target)
+                far = socket.create_connection(self._target, source_address=self._source)
             except OSError:
                 # The target does not listen: refuse the caller.
                 near.close()

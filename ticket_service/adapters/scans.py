@@ -1,4 +1,4 @@
-"""Call the scan service to revoke tickets and to erase persons who scanned."""
+"""Call the scan service to revoke tickets, to read the position of its replica, and to erase persons who scanned."""
 
 import logging
 from collections.abc import Sequence
@@ -9,12 +9,15 @@ import grpc
 import grpc.aio
 
 from ticket_service.convert.erasures import erase_scanner_request, read_cursor
+from ticket_service.convert.gate_replica import position_request, read_position
 from ticket_service.convert.revocations import read_outcomes, revoke_event_request, revoke_request
 from ticket_service.domain.erasures import ScanCursor
+from ticket_service.domain.gate_replica import ReplicaPosition
 from ticket_service.domain.refusals import scan_service_unavailable
 from ticket_service.domain.revocations import Outcome, Revocation
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.peer_client import CALL_SECONDS, PeerClient
+from ticketing.scans.v1.replica_service_pb2_grpc import ReplicaServiceStub
 from ticketing.scans.v1.revocation_service_pb2_grpc import RevocationServiceStub
 from ticketing.scans.v1.scanner_service_pb2_grpc import ScannerServiceStub
 
@@ -54,6 +57,16 @@ class ScanServiceClient:
             )
         except grpc.aio.AioRpcError as error:
             raise _unanswered(error, event_id=event_id) from error
+
+    async def replica_position(self, event_id: UUID) -> ReplicaPosition:
+        """Read the position of the replica for one event."""
+        try:
+            response = await ReplicaServiceStub(self._peer.channel).GetReplicaPosition(
+                position_request(event_id), timeout=CALL_SECONDS, metadata=self._peer.metadata()
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _unanswered(error, event_id=event_id) from error
+        return read_position(response)
 
     async def erase_scanner(self, user_id: str, after: ScanCursor | None) -> tuple[int, ScanCursor | None]:
         """Erase a user from the next part of the scans; return the number of erased scans and the new position."""

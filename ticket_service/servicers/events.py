@@ -1,17 +1,20 @@
 """The servicer of EventService."""
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ticket_service.convert.cancellations import preview_message
 from ticket_service.convert.enums import EVENT_STATUSES, EVENT_TYPES
 from ticket_service.convert.event_input import new_event, read_paths, read_values
 from ticket_service.convert.events import SETTABLE, event_message, sales_message, without_output_only
+from ticket_service.convert.gate_replica import gate_replica_message, read_request
 from ticket_service.domain.event_changes import EventChange
 from ticket_service.domain.events import Event, EventStatus
 from ticket_service.domain.queries import EventQuery
 from ticket_service.use_cases.cancellation_preview import CancellationPreviews
 from ticket_service.use_cases.event_cancellation import EventCancellations
 from ticket_service.use_cases.events import Events
+from ticket_service.use_cases.gate_replica import GateReplicas
 from ticketing.chassis.callers import Role
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.failures import FORBIDDEN, Failure
@@ -27,20 +30,21 @@ from ticketing.tickets.v1.event_service_pb2_grpc import EventServiceServicer
 _LIST: Final = "/ticketing.tickets.v1.EventService/ListEvents"
 
 
+@dataclass(frozen=True, slots=True)
+class EventUseCases:
+    """The use cases that the servicer calls."""
+
+    events: Events
+    cancellations: EventCancellations
+    previews: CancellationPreviews
+    gate_replicas: GateReplicas
+
+
 class EventServicer(EventServiceServicer):
     """Serves EventService; no offer may allow more than `max_per_purchase` tickets of one type in one purchase."""
 
-    def __init__(
-        self,
-        events: Events,
-        event_cancellations: EventCancellations,
-        previews: CancellationPreviews,
-        clock: Clock,
-        max_per_purchase: int,
-    ) -> None:
-        self._events = events
-        self._previews = previews
-        self._event_cancellations = event_cancellations
+    def __init__(self, use_cases: EventUseCases, clock: Clock, max_per_purchase: int) -> None:
+        self._use = use_cases
         self._clock = clock
         self._max_per_purchase = max_per_purchase
 
@@ -52,12 +56,12 @@ class EventServicer(EventServiceServicer):
         fields.check()
         event = new_event(new_id(), current_caller().subject, values, self._clock())
         content = without_output_only(request.event).SerializeToString(deterministic=True)
-        stored = await self._events.create(current_caller(), request_id, event, content)
+        stored = await self._use.events.create(current_caller(), request_id, event, content)
         return pb.CreateEventResponse(event=self._message(stored))
 
     async def GetEvent(self, request: pb.GetEventRequest, _context: Any) -> pb.GetEventResponse:  # noqa: N802 - the contract's name
         """Read one event."""
-        event = await self._events.get(current_caller(), read_uuid(request, "event_id"))
+        event = await self._use.events.get(current_caller(), read_uuid(request, "event_id"))
         return pb.GetEventResponse(event=self._message(event))
 
     async def ListEvents(self, request: pb.ListEventsRequest, _context: Any) -> pb.ListEventsResponse:  # noqa: N802 - the contract's name
@@ -72,7 +76,7 @@ class EventServicer(EventServiceServicer):
         bound_to = [caller.subject, query]
         size = page_size(request.page_size)
         after = time_position(request.page_token, bound_to)
-        events = await self._events.list(caller, query, after, size + 1)
+        events = await self._use.events.list(caller, query, after, size + 1)
         response = pb.ListEventsResponse(events=[self._message(event) for event in events[:size]])
         if len(events) > size:
             last = events[size - 1]
@@ -87,12 +91,12 @@ class EventServicer(EventServiceServicer):
         values = read_values(fields, paths, self._max_per_purchase)
         fields.check()
         change = EventChange(event_id, request.event.etag, paths, values)
-        event, full_refund_until = await self._events.update(current_caller(), change)
+        event, full_refund_until = await self._use.events.update(current_caller(), change)
         return pb.UpdateEventResponse(event=self._message(event), full_refund_until_time=timestamp(full_refund_until))
 
     async def PublishEvent(self, request: pb.PublishEventRequest, _context: Any) -> pb.PublishEventResponse:  # noqa: N802 - the contract's name
         """Put a DRAFT on sale."""
-        event = await self._events.publish(current_caller(), read_uuid(request, "event_id"))
+        event = await self._use.events.publish(current_caller(), read_uuid(request, "event_id"))
         return pb.PublishEventResponse(event=self._message(event))
 
     async def CancelEvent(self, request: pb.CancelEventRequest, _context: Any) -> pb.CancelEventResponse:  # noqa: N802 - the contract's name
@@ -100,18 +104,22 @@ class EventServicer(EventServiceServicer):
         fields = Fields(request)
         event_id, reason = fields.uuid("event_id"), fields.text("reason")
         fields.check()
-        event, gates_closed = await self._event_cancellations.cancel(current_caller(), event_id, reason)
+        event, gates_closed = await self._use.cancellations.cancel(current_caller(), event_id, reason)
         return pb.CancelEventResponse(event=self._message(event), gates_closed=gates_closed)
 
     async def PreviewEventCancellation(  # noqa: N802 - the contract's name
         self, request: pb.PreviewEventCancellationRequest, _context: Any
     ) -> pb.PreviewEventCancellationResponse:
         """Sum up what CancelEvent would do."""
-        return preview_message(await self._previews.preview(current_caller(), read_uuid(request, "event_id")))
+        return preview_message(await self._use.previews.preview(current_caller(), read_uuid(request, "event_id")))
 
     async def GetEventSales(self, request: pb.GetEventSalesRequest, _context: Any) -> pb.GetEventSalesResponse:  # noqa: N802 - the contract's name
         """Sum up an event's sales."""
-        return sales_message(await self._events.sales(current_caller(), read_uuid(request, "event_id")))
+        return sales_message(await self._use.events.sales(current_caller(), read_uuid(request, "event_id")))
+
+    async def GetGateReplica(self, request: pb.GetGateReplicaRequest, _context: Any) -> pb.GetGateReplicaResponse:  # noqa: N802 - the contract's name
+        """Compare the gates with the newest state."""
+        return gate_replica_message(await self._use.gate_replicas.get(current_caller(), *read_request(request)))
 
     def _message(self, event: Event) -> event_pb2.Event:
         return event_message(event, self._clock())

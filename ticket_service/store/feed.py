@@ -11,8 +11,9 @@ from sqlalchemy.engine import Connection, Row
 
 from ticket_service.domain.events import AdmissionPolicy, EventStatus, TicketType
 from ticket_service.domain.feed import GateEvent, GateTicket, Page
+from ticket_service.domain.gate_replica import Head
 from ticket_service.domain.tickets import TicketStatus
-from ticket_service.store.tables import events, feed
+from ticket_service.store.tables import events, feed, tickets
 
 # The version of the sent fields. Version 2 added the purchase of GROUP tickets. A higher one changes the epoch, so a
 # replica is filled anew, whichever of the two services is upgraded first and also while processes of two versions run.
@@ -37,6 +38,25 @@ _TICKETS: Final = sa.text("""
 def epoch(connection: Connection) -> str:
     """Return the epoch of the revisions of this database, as this version of the service sends their rows."""
     return f"{connection.execute(sa.select(feed.c.epoch)).scalar_one()}.{_FIELDS}"
+
+
+def head(connection: Connection, event_id: UUID, ticket_id: UUID | None) -> Head | None:
+    """Read the newest state of an event and of one of its tickets, if an id is given; None where one is missing."""
+    own_epoch = epoch(connection)
+    ticket_revision = sa.null() if ticket_id is None else tickets.c.revision
+    query = sa.select(events.c.revision, ticket_revision.label("ticket_revision"), feed.c.follow_time)
+    query = query.select_from(sa.join(events, feed, sa.true())).where(events.c.event_id == event_id)
+    if ticket_id is not None:
+        query = query.where(tickets.c.event_id == event_id, tickets.c.ticket_id == ticket_id)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Head(own_epoch, row.revision, row.ticket_revision, row.follow_time)
+
+
+def note_follower(connection: Connection, now: datetime) -> None:
+    """Record that a scan service follows the feed, unless another session has locked the row: the feed must not wait."""
+    free = sa.select(feed.c.one).with_for_update(skip_locked=True).scalar_subquery()
+    is_older = sa.or_(feed.c.follow_time.is_(None), feed.c.follow_time < now)
+    connection.execute(sa.update(feed).where(feed.c.one == free, is_older).values(follow_time=now))
 
 
 def live_heads(connection: Connection, ended_after: datetime) -> dict[UUID, int]:

@@ -670,5 +670,7 @@ feed = sa.Table(
     metadata,
     sa.Column("one", sa.Boolean, primary_key=True, server_default=sa.true()),
     sa.Column("epoch", UUID, nullable=False, server_default=sa.text("gen_random_uuid()")),
+    # The last time at which a scan service followed the feed.
+    sa.Column("follow_time", TIME),
     sa.CheckConstraint("one", "one"),
 )

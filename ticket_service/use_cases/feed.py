@@ -7,7 +7,7 @@ in order and no change can appear before a cursor.
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 from time import monotonic
 from typing import Final
@@ -31,6 +31,7 @@ SILENT_SECONDS: Final = 8.0
 # Events that ended longer ago hardly change: only one in POLLS_PER_FULL_POLL polls reads them.
 LIVE_AFTER_END: Final = timedelta(days=1)
 POLLS_PER_FULL_POLL: Final = 100
+NOTE_INTERVAL: Final = timedelta(seconds=5)
 PAGE_TICKETS: Final = 1_000
 # The bounds of one transaction, which bound the memory; one event alone may exceed the bound of tickets. With a hundred
 # events on sale, a bound of sixteen events made seven transactions for the few sales of each poll.
@@ -112,6 +113,8 @@ class Feed:
         self._is_draining = False
         self._polls = 0
         self._poller: BackgroundTask | None = None
+        # The last time at which a reader was recorded.
+        self._noted: datetime | None = None
         FOLLOWERS.set_function(self._watchers.__len__)
         LAG_REVISIONS.set_function(lambda: max((one.lag() for one in self._watchers.copy()), default=0))
         LAG_SECONDS.set_function(self._lag_seconds)
@@ -193,8 +196,16 @@ class Feed:
             self._heads.clear()
             return
         await self._poll(is_full=self._polls % POLLS_PER_FULL_POLL == 0)
+        await self._note_follower()
         self._polls += 1
         await asyncio.sleep(REST_SECONDS)
+
+    async def _note_follower(self) -> None:
+        """Record every NOTE_INTERVAL that this process has a reader, for callers who ask what the gates have."""
+        now = self._clock()
+        if self._noted is None or not timedelta() <= now - self._noted < NOTE_INTERVAL:
+            await self._database.run(lambda connection: store.note_follower(connection, now))
+            self._noted = now
 
     async def _poll(self, *, is_full: bool) -> None:
         named = set(chain.from_iterable(watcher.cursors for watcher in self._watchers)) if is_full else set()

@@ -16,9 +16,9 @@ from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.metrics import database_gauge
 
-INTERVAL_SECONDS: Final = 15.0
+INTERVAL_SECONDS: Final = 5.0
 # The reads of a long backlog take at most this share of the time.
-MAX_SHARE: Final = 0.01
+MAX_SHARE: Final = 0.05
 # The characters of the name of an event in a label.
 MAX_NAME: Final = 40
 

@@ -127,7 +127,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 ending.is_identified = caller is not None
                 _check_decoded(request)
                 if caller is None:
-                    return await self._exchange(handler, request, context)
+                    peer = self._limiter.peer(context.peer(), metadata)
+                    return await self._exchange(handler, request, context, peer)
                 with self._limiter.call(caller, context.peer()):
                     return await handler(request, context)
 
@@ -140,7 +141,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 ending.is_identified = caller is not None
                 _check_decoded(request)
                 # Close the handler here, not in the garbage collector: its `finally` must run at once.
-                with self._limiter.stream(caller, context.peer()):
+                with self._limiter.stream(caller, self._limiter.peer(context.peer(), metadata)):
                     async with self._end_at_expiry(caller), aclosing(handler(request, context)) as responses:
                         async for response in responses:
                             yield response
@@ -179,8 +180,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def _caller(self, metadata: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
         """Authenticate the caller; a known credential is answered from memory, before any address is read."""
 
+        def peer() -> str:
+            return self._limiter.peer(context.peer(), metadata)
+
         def attempt() -> AbstractContextManager[None]:
-            return self._limiter.failures.attempt(context.peer())
+            return self._limiter.failures.attempt(peer())
 
         try:
             if self._verify_local_token is not None and authorizations(metadata):
@@ -191,12 +195,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 metadata, lambda: certified_names(context.auth_context()), attempt
             )
         except Failure as failure:
-            await self._limiter.failures.refuse(context.peer(), failure)
+            await self._limiter.failures.refuse(peer(), failure)
             raise
 
-    async def _exchange(self, handler: Any, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+    async def _exchange(
+        self, handler: Any, request: Any, context: grpc.aio.ServicerContext[Any, Any], peer: str
+    ) -> Any:
         """Serve a public call, which exchanges a credential: its refusal counts as failed authentication."""
-        peer = context.peer()
         try:
             with self._limiter.failures.attempt(peer), self._limiter.call(None, peer):
                 return await handler(request, context)

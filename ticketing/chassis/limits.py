@@ -4,14 +4,14 @@ The calls of the other service pass every limit: they must succeed while a servi
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import Gauge
 
-from ticketing.chassis.addresses import client_address
+from ticketing.chassis.addresses import Network, client_address, forwarded_peer
 from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.failed_authentication import FailedAuthentications
 from ticketing.chassis.failures import overloaded
@@ -38,15 +38,23 @@ class Limits:
 
 
 class CallLimiter:
-    """The counts of the calls and streams of a process, and their limits."""
+    """The counts of the calls and streams of a process, and their limits.
 
-    def __init__(self, limits: Limits) -> None:
+    Calls that arrive from the `trusted` proxies count for the address that these report.
+    """
+
+    def __init__(self, limits: Limits, trusted: Sequence[Network] = ()) -> None:
+        self._trusted = trusted
         self.failures = FailedAuthentications(limits.failed_credentials_per_second)
         self._limits = limits
         self._calls = 0
         self._rate = RateLimiter(limits.calls_per_second, BURST_SECONDS * limits.calls_per_second)
         self._streams = Counter[Hashable]()
         UNDER_WAY.set_function(lambda: self._calls)
+
+    def peer(self, peer: str, metadata: Iterable[tuple[str, str | bytes]]) -> str:
+        """Return the gRPC address of the caller, which differs from that of the connection behind a trusted proxy."""
+        return forwarded_peer(peer, metadata, self._trusted) if self._trusted else peer
 
     @contextmanager
     def call(self, caller: Caller | None, address: str) -> Iterator[None]:

@@ -77,7 +77,8 @@ def call_interceptor(  # noqa: PLR0913, PLR0917 - what an interceptor needs
     keys = KeySet(settings.jwks.read, clock)
     tasks.sweep("access_keys", keys, REFRESH_SECONDS)
     authenticator = Authenticator(keys, requirements, settings.peer_proof, clock)
-    return CallInterceptor(authenticator, policy, catalogue, CallLimiter(settings.limits), verify_local_token)
+    limiter = CallLimiter(settings.limits, settings.trusted_proxies)
+    return CallInterceptor(authenticator, policy, catalogue, limiter, verify_local_token)
 
 
 class Program(Protocol):

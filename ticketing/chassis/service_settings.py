@@ -1,11 +1,13 @@
 """The settings that every service has, read from the environment."""
 
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy.engine import URL
 
+from ticketing.chassis.addresses import Network
 from ticketing.chassis.authentication import PeerProof
 from ticketing.chassis.connections import database_url
 from ticketing.chassis.jwks import JwksFile, JwksUrl, parse_key_set
@@ -50,6 +52,8 @@ class ServiceSettings:
     # True permits connections without TLS beyond this machine.
     allow_plaintext: bool
     limits: Limits
+    # Proxies whose `x-forwarded-for` names the caller.
+    trusted_proxies: tuple[Network, ...]
     log_level: str
 
     def peer(self, address: str) -> PeerClient:
@@ -94,6 +98,7 @@ def read_service_settings(environment: Environment, prefix: str, port: int, metr
         peer_proof=_read_peer_proof(environment, tls),
         allow_plaintext=allow_plaintext,
         limits=_read_limits(environment),
+        trusted_proxies=_read_networks(environment, "TICKETING_TRUSTED_PROXIES"),
         log_level=environment.choice("TICKETING_LOG_LEVEL", "INFO", LOG_LEVELS),
     )
 
@@ -125,6 +130,17 @@ def _read_limits(environment: Environment) -> Limits:
             "TICKETING_MAX_DEVICE_STREAMS", default.device_streams, minimum=2, maximum=100_000
         ),
     )
+
+
+def _read_networks(environment: Environment, name: str) -> tuple[Network, ...]:
+    """Read addresses and networks, separated by commas."""
+    networks = []
+    for text in filter(None, map(str.strip, (environment.optional(name) or "").split(","))):
+        try:
+            networks.append(ip_network(text))
+        except ValueError:
+            environment.fault(name, f"has {text!r}, which is no address and no network such as 10.0.0.0/24")
+    return tuple(networks)
 
 
 def _read_jwks(environment: Environment) -> JwksFile | JwksUrl:

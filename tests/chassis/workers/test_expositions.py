@@ -3,8 +3,10 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
+from ticketing.chassis import metrics
 from ticketing.chassis.workers.expositions import WorkerExpositions
 
 
@@ -80,3 +82,15 @@ def test_concurrent_readers_wait_for_each_other() -> None:
         list(threads.map(lambda _: exposed({}, expositions), range(2)))
     assert not concurrent
     assert exposed({}, expositions)['calls_total{rpc="Buy"}'] == 5
+
+
+def test_a_gauge_of_the_database_is_shown_once_and_not_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_NAMES", {"held_places"})
+
+    def exporting(held: int) -> str:
+        registry = CollectorRegistry()
+        Gauge("held_places", "Held places.", registry=registry).set(held)
+        return generate_latest(registry).decode()
+
+    # The second worker has read the database later.
+    assert exposed({1: exporting(7), 2: exporting(8)})["held_places"] == 8

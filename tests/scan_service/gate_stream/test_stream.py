@@ -7,6 +7,7 @@ from datetime import timedelta
 import grpc
 import pytest
 
+from scan_service.gate_stream import stream
 from tests.environment.refusals import refusal
 from tests.environment.waiting import until
 from tests.scanning.gates import Device
@@ -160,6 +161,24 @@ async def test_draining_asks_devices_to_reconnect_and_ends_streams(database, ser
     assert (await device.receive()).HasField("result")
     stopping = asyncio.create_task(service.app.stop())
     assert (await device.receive()).reconnect.within.seconds == 2
+    # The stream ends after its device has closed its side: a reset before would reach the device through a proxy.
+    end = asyncio.ensure_future(device.receive())
+    await device.ask("too late")
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not end.done()
+    await device.call.done_writing()
+    assert await end is grpc.aio.EOF
+    assert await device.call.code() == grpc.StatusCode.OK
+    await stopping
+
+
+async def test_draining_waits_a_bounded_time_for_devices_to_close(database, service, monkeypatch):
+    monkeypatch.setattr(stream, "RECONNECT_WITHIN", timedelta(seconds=0.1))
+    device = Device(service)
+    await device.open(database.event())
+    stopping = asyncio.create_task(service.app.stop())
+    assert (await device.receive()).HasField("reconnect")
     assert await device.receive() is grpc.aio.EOF
     await stopping
 
@@ -179,6 +198,8 @@ async def test_draining_answers_accepted_scans_before_reconnect(database, servic
     kinds = []
     while (message := await device.receive()) is not grpc.aio.EOF:
         kinds.append(message.WhichOneof("message"))
+        if kinds[-1] == "reconnect":
+            await device.call.done_writing()
     assert kinds[0] == "result"
     assert kinds.index("reconnect") == len(kinds) - 1
     await stopping

@@ -10,13 +10,16 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from prometheus_client import REGISTRY
 from sqlalchemy.engine import Connection
 
+from tests.environment.waiting import until
 from tests.selling.rows import sell, store_event
 from ticket_service.domain.events import Event
 from ticket_service.domain.feed import Page
 from ticket_service.store import feed as store
 from ticket_service.store.tables import events, feed, tickets
+from ticket_service.use_cases import feed as module
 from ticket_service.use_cases.feed import Feed
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
@@ -194,6 +197,29 @@ async def test_a_slow_watcher_does_not_delay_others(the_feed, database, clock):
         # The slow watcher gets the present state in one page.
         [page] = await take(slow, 1)
         assert (len(page.tickets), page.revision) == (3, 4)
+
+
+async def test_the_lag_of_a_follower_is_shown_until_it_has_everything(the_feed, database, clock, monkeypatch):
+    def lag() -> list[float | None]:
+        names = ("followers", "lag_revisions", "lag_seconds")
+        return [REGISTRY.get_sample_value(f"ticketing_feed_{name}") for name in names]
+
+    monkeypatch.setattr(module, "GROUP_EVENTS", 1)
+    for _ in range(2):
+        event = await new_event(database, clock)
+        await database.run(lambda connection, event=event: sell(connection, event, 3))
+    assert lag() == [0, 0, 0]
+    async with aclosing(the_feed.watch({}, "")) as pages:
+        await take(pages, 1)
+        followers, revisions, seconds = lag()
+        # The follower has not asked for the second event yet.
+        assert (followers, (revisions or 0) >= 3, (seconds or 0) > 0) == (1, True, True)
+        await take(pages, 1)
+        waiting = asyncio.ensure_future(anext(pages))
+        await until(lambda: lag() == [1, 0, 0])
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    assert lag() == [0, 0, 0]
 
 
 async def test_a_commit_during_the_first_look_is_not_skipped(the_feed, database, clock, epoch, monkeypatch):

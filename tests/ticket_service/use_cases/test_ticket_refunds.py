@@ -13,6 +13,7 @@ from tests.environment.waiting import until
 from tests.selling.shop import Shop, money, new_id
 from tests.stand_ins.stripe import CARD, SECURE
 from ticket_service.domain.notifications import Kind
+from ticket_service.store.owed_refunds import count_owed
 from ticket_service.store.tables import ledger, outbox
 from ticket_service.use_cases.refunds import MAX_RETRY_SECONDS
 from ticketing.chassis.database import Database
@@ -75,6 +76,11 @@ class Desk:
     async def owed(self, by: tuple[str, str] = Shop.OLGA, **changes: Any) -> list[refund_pb2.OwedRefund]:
         request = pb.ListOwedRefundsRequest(**changes)
         return list((await self.tickets.ListOwedRefunds(request, metadata=self.shop.metadata(by))).refunds)
+
+    async def counted(self) -> dict[str, int]:
+        """Return the numbers of owed refunds that the metrics show, by status."""
+        rows = await self.database.run(lambda connection: count_owed(connection, limit=100))
+        return {status.value: count for status, count, _ in rows}
 
     async def nothing_is_owed(self) -> bool:
         return not await self.owed()
@@ -227,6 +233,7 @@ async def test_the_callers_own_system_refunds_a_part_and_confirms(shop, event, d
     asked = await desk.refund(ticket, 700)
     [owed] = await desk.owed()
     assert (owed.status, owed.provider, owed.ticket_refund_id) == (REQUESTED, "external", asked.ticket_refund_id)
+    assert await desk.counted() == {"REQUESTED": 1}
     assert (await refusal(desk.confirm("re-1", ticket_refund_id=new_id()))).reason == "TICKET_REFUND_NOT_FOUND"
     for _ in range(2):
         await desk.confirm("re-1", Shop.BACKEND, ticket_refund_id=asked.ticket_refund_id)
@@ -318,6 +325,7 @@ async def test_a_refused_part_is_tried_again_or_paid_by_hand(shop, event, desk, 
         return len(await desk.owed(status=REFUSED))
 
     await until(refused, 2)
+    assert await desk.counted() == {"REFUSED": 2}
     assert (await kinds(desk.database)).count(Kind.REFUND_FAILED) == 2
     # The hourly repetitions notify nobody again.
     clock.advance(timedelta(hours=1))

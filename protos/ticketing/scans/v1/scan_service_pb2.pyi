@@ -571,7 +571,9 @@ Global___GateOpened: _TypeAlias = GateOpened  # noqa: Y015
 
 @_typing.final
 class Reconnect(_message.Message):
-    """A request to connect again."""
+    """A request to connect again. The device closes its side of the stream, and
+    the service then ends the stream, at the latest after two seconds.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -508,6 +508,113 @@ class CancellationPreviewLine(_message.Message):
 Global___CancellationPreviewLine: _TypeAlias = CancellationPreviewLine  # noqa: Y015
 
 @_typing.final
+class GetGateReplicaRequest(_message.Message):
+    """Request of GetGateReplica."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    TICKET_ID_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """Required. The UUID of the event."""
+    ticket_id: _builtins.str
+    """The UUID of a ticket of the event; `known` is then about this ticket. Empty:
+    `known` is about the event and all of its tickets.
+    """
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        ticket_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "ticket_id", b"ticket_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGateReplicaRequest: _TypeAlias = GetGateReplicaRequest  # noqa: Y015
+
+@_typing.final
+class GetGateReplicaResponse(_message.Message):
+    """Response of GetGateReplica. The service sets every field."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWN_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    TICKET_REVISION_FIELD_NUMBER: _builtins.int
+    GATES_REVISION_FIELD_NUMBER: _builtins.int
+    COMPLETE_TIME_FIELD_NUMBER: _builtins.int
+    FOLLOW_TIME_FIELD_NUMBER: _builtins.int
+    CONNECTED_DEVICES_FIELD_NUMBER: _builtins.int
+    known: _builtins.bool
+    """True where the scan service, and so every connected gate, has the newest state
+    of the ticket, or without ticket_id of the event and all of its tickets.
+    False where it lacks a change, and where that is not known.
+    """
+    answered: _builtins.bool
+    """True where the scan service has answered this call. The fields
+    gates_revision, complete_time and connected_devices are set only then.
+    """
+    revision: _builtins.int
+    """The present revision of the event. Each change of the event that gates need,
+    and each change of a ticket, takes the next one.
+    """
+    ticket_revision: _builtins.int
+    """The revision of the last change of the ticket. The field is absent without ticket_id."""
+    gates_revision: _builtins.int
+    """The revision up to which the scan service has every change of the event. The
+    field is absent when it has none, as after a restore of the tickets database
+    until it has received everything anew.
+    """
+    connected_devices: _builtins.int
+    """The number of connected gate devices whose gate admits to the event. They ask
+    the scan service for each scan; a device that has lost its connection decides
+    by its own copy, which may be older.
+    """
+    @_builtins.property
+    def complete_time(self) -> _timestamp_pb2.Timestamp:
+        """The last time at which the scan service had every change of every event; while
+        nothing changes it is a few seconds old. The field is absent when it never had.
+        """
+
+    @_builtins.property
+    def follow_time(self) -> _timestamp_pb2.Timestamp:
+        """The last time at which a scan service followed the changes, within 5 seconds;
+        an old time says since when no scan service does. The field is absent when none
+        ever did.
+        """
+
+    def __init__(
+        self,
+        *,
+        known: _builtins.bool = ...,
+        answered: _builtins.bool = ...,
+        revision: _builtins.int = ...,
+        ticket_revision: _builtins.int | None = ...,
+        gates_revision: _builtins.int | None = ...,
+        complete_time: _timestamp_pb2.Timestamp | None = ...,
+        follow_time: _timestamp_pb2.Timestamp | None = ...,
+        connected_devices: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_gates_revision", b"_gates_revision", "_ticket_revision", b"_ticket_revision", "complete_time", b"complete_time", "follow_time", b"follow_time", "gates_revision", b"gates_revision", "ticket_revision", b"ticket_revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_gates_revision", b"_gates_revision", "_ticket_revision", b"_ticket_revision", "answered", b"answered", "complete_time", b"complete_time", "connected_devices", b"connected_devices", "follow_time", b"follow_time", "gates_revision", b"gates_revision", "known", b"known", "revision", b"revision", "ticket_revision", b"ticket_revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__gates_revision: _TypeAlias = _typing.Literal["gates_revision"]  # noqa: Y015
+    _WhichOneofArgType__gates_revision: _TypeAlias = _typing.Literal["_gates_revision", b"_gates_revision"]  # noqa: Y015
+    _WhichOneofReturnType__ticket_revision: _TypeAlias = _typing.Literal["ticket_revision"]  # noqa: Y015
+    _WhichOneofArgType__ticket_revision: _TypeAlias = _typing.Literal["_ticket_revision", b"_ticket_revision"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gates_revision) -> _WhichOneofReturnType__gates_revision | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ticket_revision) -> _WhichOneofReturnType__ticket_revision | None: ...
+
+Global___GetGateReplicaResponse: _TypeAlias = GetGateReplicaResponse  # noqa: Y015
+
+@_typing.final
 class GetEventSalesRequest(_message.Message):
     """Request of GetEventSales."""
 

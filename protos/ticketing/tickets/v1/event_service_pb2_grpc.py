@@ -76,6 +76,11 @@ class EventServiceStub:
                 request_serializer=ticketing_dot_tickets_dot_v1_dot_event__service__pb2.GetEventSalesRequest.SerializeToString,
                 response_deserializer=ticketing_dot_tickets_dot_v1_dot_event__service__pb2.GetEventSalesResponse.FromString,
                 _registered_method=True)
+        self.GetGateReplica = channel.unary_unary(
+                '/ticketing.tickets.v1.EventService/GetGateReplica',
+                request_serializer=ticketing_dot_tickets_dot_v1_dot_event__service__pb2.GetGateReplicaRequest.SerializeToString,
+                response_deserializer=ticketing_dot_tickets_dot_v1_dot_event__service__pb2.GetGateReplicaResponse.FromString,
+                _registered_method=True)
 
 
 class EventServiceServicer:
@@ -164,6 +169,22 @@ class EventServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetGateReplica(self, request, context):
+        """Returns whether the gates have the newest state of an event, or of one of its
+        tickets. The call asks the scan service, for at most 2 seconds; without its
+        answer it returns what this service has, with `answered` false.
+        Gates need no notice of a sale: they admit a new ticket by its token at once,
+        also while they lack it. They need the change before they take a typed code,
+        deny a blocked ticket, apply new times, or admit to a moved event. A
+        cancellation, a reissue and a cancelled event are at the gates before the
+        answer to the call says so, and do not wait for this. A shop that has just
+        sold a ticket with a typed code, or moved an event, repeats the call once a
+        second until `known` is true; usually that takes less than a second.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EventServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -206,6 +227,11 @@ def add_EventServiceServicer_to_server(servicer, server):
                     servicer.GetEventSales,
                     request_deserializer=ticketing_dot_tickets_dot_v1_dot_event__service__pb2.GetEventSalesRequest.FromString,
                     response_serializer=ticketing_dot_tickets_dot_v1_dot_event__service__pb2.GetEventSalesResponse.SerializeToString,
+            ),
+            'GetGateReplica': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGateReplica,
+                    request_deserializer=ticketing_dot_tickets_dot_v1_dot_event__service__pb2.GetGateReplicaRequest.FromString,
+                    response_serializer=ticketing_dot_tickets_dot_v1_dot_event__service__pb2.GetGateReplicaResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -426,6 +452,33 @@ class EventService:
             '/ticketing.tickets.v1.EventService/GetEventSales',
             ticketing_dot_tickets_dot_v1_dot_event__service__pb2.GetEventSalesRequest.SerializeToString,
             ticketing_dot_tickets_dot_v1_dot_event__service__pb2.GetEventSalesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGateReplica(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ticketing.tickets.v1.EventService/GetGateReplica',
+            ticketing_dot_tickets_dot_v1_dot_event__service__pb2.GetGateReplicaRequest.SerializeToString,
+            ticketing_dot_tickets_dot_v1_dot_event__service__pb2.GetGateReplicaResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -82,6 +82,18 @@ class EventServiceStub:
     """Sums up the sales of an event: tickets and money by type and status, and
     refunds under way.
     """
+    GetGateReplica: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.GetGateReplicaRequest, _event_service_pb2.GetGateReplicaResponse]
+    """Returns whether the gates have the newest state of an event, or of one of its
+    tickets. The call asks the scan service, for at most 2 seconds; without its
+    answer it returns what this service has, with `answered` false.
+    Gates need no notice of a sale: they admit a new ticket by its token at once,
+    also while they lack it. They need the change before they take a typed code,
+    deny a blocked ticket, apply new times, or admit to a moved event. A
+    cancellation, a reissue and a cancelled event are at the gates before the
+    answer to the call says so, and do not wait for this. A shop that has just
+    sold a ticket with a typed code, or moved an event, repeats the call once a
+    second until `known` is true; usually that takes less than a second.
+    """
 
 @_typing.type_check_only
 class EventServiceAsyncStub(EventServiceStub):
@@ -136,6 +148,18 @@ class EventServiceAsyncStub(EventServiceStub):
     GetEventSales: _aio.UnaryUnaryMultiCallable[_event_service_pb2.GetEventSalesRequest, _event_service_pb2.GetEventSalesResponse]  # type: ignore[assignment]
     """Sums up the sales of an event: tickets and money by type and status, and
     refunds under way.
+    """
+    GetGateReplica: _aio.UnaryUnaryMultiCallable[_event_service_pb2.GetGateReplicaRequest, _event_service_pb2.GetGateReplicaResponse]  # type: ignore[assignment]
+    """Returns whether the gates have the newest state of an event, or of one of its
+    tickets. The call asks the scan service, for at most 2 seconds; without its
+    answer it returns what this service has, with `answered` false.
+    Gates need no notice of a sale: they admit a new ticket by its token at once,
+    also while they lack it. They need the change before they take a typed code,
+    deny a blocked ticket, apply new times, or admit to a moved event. A
+    cancellation, a reissue and a cancelled event are at the gates before the
+    answer to the call says so, and do not wait for this. A shop that has just
+    sold a ticket with a typed code, or moved an event, repeats the call once a
+    second until `known` is true; usually that takes less than a second.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -236,6 +260,24 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_event_service_pb2.GetEventSalesResponse, _abc.Awaitable[_event_service_pb2.GetEventSalesResponse]]:
         """Sums up the sales of an event: tickets and money by type and status, and
         refunds under way.
+        """
+
+    @_abc_1.abstractmethod
+    def GetGateReplica(
+        self,
+        request: _event_service_pb2.GetGateReplicaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_event_service_pb2.GetGateReplicaResponse, _abc.Awaitable[_event_service_pb2.GetGateReplicaResponse]]:
+        """Returns whether the gates have the newest state of an event, or of one of its
+        tickets. The call asks the scan service, for at most 2 seconds; without its
+        answer it returns what this service has, with `answered` false.
+        Gates need no notice of a sale: they admit a new ticket by its token at once,
+        also while they lack it. They need the change before they take a typed code,
+        deny a blocked ticket, apply new times, or admit to a moved event. A
+        cancellation, a reissue and a cancelled event are at the gates before the
+        answer to the call says so, and do not wait for this. A shop that has just
+        sold a ticket with a typed code, or moved an event, repeats the call once a
+        second until `known` is true; usually that takes less than a second.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,133 @@
+"""Two processes of each service behind a proxy, as on hosts of their own: each has an address of 127.0.0.0/8."""
+
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from dev.clients import ApiClient
+from tests.environment.access import Issuer
+from tests.environment.certificates import Folder
+from tests.processes.service import ServiceProcess
+from tests.proxies.programs import Program, configuration, running
+from ticketing.chassis.probe import is_ready
+from ticketing.chassis.tls import Tls
+
+# The hosts of the shipped configurations, and those of the tests.
+HOSTS: Final = {
+    "tickets-1": ("10.0.0.11", "127.0.1.11"),
+    "tickets-2": ("10.0.0.12", "127.0.1.12"),
+    "scans-1": ("10.0.0.21", "127.0.1.21"),
+    "scans-2": ("10.0.0.22", "127.0.1.22"),
+}
+PROXY_HOST: Final = "127.0.0.1"
+READY_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The ports of the services, and of the proxy, which may stay the same while the proxy is replaced."""
+
+    tickets: int
+    scans: int
+    tickets_metrics: int
+    scans_metrics: int
+    tickets_proxy: int
+    scans_proxy: int
+
+
+@dataclass
+class Farm:
+    """The processes, and what is needed to start them, the proxy and clients."""
+
+    ports: Ports
+    variables: Mapping[str, str]
+    issuer: Issuer
+    certificates: Folder
+    running: dict[str, ServiceProcess] = field(default_factory=dict)
+
+    def start(self, name: str) -> ServiceProcess:
+        """Start or restart a process."""
+        module = "ticket_service" if name.startswith("tickets") else "scan_service"
+        process = ServiceProcess(module, {**self.variables, "TICKETING_HOST": HOSTS[name][1]})
+        self.running[name] = process
+        return process
+
+    def start_all(self) -> None:
+        """Start every process at the same time."""
+        with ThreadPoolExecutor(len(HOSTS)) as threads:
+            list(threads.map(self.start, HOSTS))
+
+    def stop(self, name: str, number: int = signal.SIGTERM) -> str:
+        """Stop a process; return its log."""
+        process = self.running.pop(name)
+        status = process.end(number)
+        assert number == signal.SIGKILL or status == 0, process.log()
+        return process.log()
+
+    @contextmanager
+    def behind(self, program: Program, folder: Path, changes: Mapping[str, str] | None = None) -> Iterator[None]:
+        """Run a proxy in front of the processes, with further `changes` of its configuration."""
+        with running(program, folder, self.text(program, changes or {})) as process:
+            tls = Tls(server_ca=self.certificates.ca)
+            for port in (self.ports.tickets_proxy, self.ports.scans_proxy):
+                assert is_ready(f"{PROXY_HOST}:{port}", READY_SECONDS, tls), (
+                    folder / f"{program.name}.log"
+                ).read_text() + f"exit status {process.poll()}"
+            yield
+
+    def text(self, program: Program, changes: Mapping[str, str]) -> str:
+        """Return the configuration of a proxy with the addresses and files of this test."""
+        text = configuration(program, changes)
+        for old, new in self._changes(program).items():
+            text = text.replace(old, new)
+        return text
+
+    def client(
+        self, stack: ExitStack, role: str, subject: str, options: Sequence[tuple[str, object]] = ()
+    ) -> ApiClient:
+        """Make a client that calls through the proxy."""
+        return self.client_at(
+            stack, (self.ports.tickets_proxy, self.ports.scans_proxy), self.issuer.token(role, subject), options
+        )
+
+    def client_at(
+        self, stack: ExitStack, ports: tuple[int, int], token: str, options: Sequence[tuple[str, object]] = ()
+    ) -> ApiClient:
+        """Make a client of these ports, at which the proxy answers."""
+        tls = Tls(server_ca=self.certificates.ca)
+        tickets, scans = (stack.enter_context(tls.channel(f"{PROXY_HOST}:{port}", options)) for port in ports)
+        return ApiClient(tickets, scans, token)
+
+    def calls(self, name: str, method: str) -> int:
+        """Return the number of calls that a process has answered, by its log."""
+        return sum(f'/{method}"' in line and "call ended" in line for line in self.running[name].log().splitlines())
+
+    def _changes(self, program: Program) -> dict[str, str]:
+        ports, files = self.ports, self.certificates.path
+        listen = {
+            "haproxy": ("bind :{}", "bind 127.0.0.1:{}"),
+            "nginx": ("listen {} ssl", "listen 127.0.0.1:{} ssl"),
+            "envoy": ("address: 0.0.0.0, port_value: {}", "address: 127.0.0.1, port_value: {}"),
+        }
+        backend = {"haproxy": "{}:{}", "nginx": "{}:{}", "envoy": "address: {}, port_value: {}"}[program.name]
+        old, new = listen[program.name]
+        changes = {
+            old.format(50051): new.format(ports.tickets_proxy),
+            old.format(50052): new.format(ports.scans_proxy),
+            " port 9464": f" port {ports.tickets_metrics}",
+            " port 9465": f" port {ports.scans_metrics}",
+            "/etc/ticketing": str(files),
+            # nginx of an ordinary user cannot write to the folders of the package.
+            "http {": "http {\n" + "".join(f"{kind}_temp_path temp;\n" for kind in TEMPORARY),
+        }
+        for name, (shipped, used) in HOSTS.items():
+            port, used_port = (50051, ports.tickets) if name.startswith("tickets") else (50052, ports.scans)
+            changes[backend.format(shipped, port)] = backend.format(used, used_port)
+        return changes
+
+
+TEMPORARY: Final = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
