@@ -105,6 +105,7 @@ class Clients:
         self._visited = publish(testbed)
         # The tickets of the visited event, which shops sell as well.
         self._queue = asyncio.Queue[ticket_pb2.Ticket]()
+        self._ended = set[str]()
         self._stopped = threading.Event()
         self._threads = ThreadPoolExecutor(1)
         self._running: Future[None] | None = None
@@ -118,6 +119,11 @@ class Clients:
         finally:
             self.stop()
             self._threads.shutdown()
+
+    def check(self) -> None:
+        """Raise the error that ended the clients, if one did."""
+        if self._running is not None and self._running.done():
+            self._running.result()
 
     def stop(self) -> None:
         """Wait for the answers of all calls; raise the first error that a repetition would not help."""
@@ -145,6 +151,12 @@ class Clients:
                     answer = await stub.PurchaseTickets(request, metadata=self._shop, timeout=CALL_SECONDS)
                 except grpc.aio.AioRpcError as error:
                     if error.code() == grpc.StatusCode.FAILED_PRECONDITION:
+                        self.record.sold_out.add(event.event_id)
+                        await self._next_event(event.event_id)
+                        break
+                    if error.code() == grpc.StatusCode.NOT_FOUND and not for_gates:
+                        # Only an asynchronous promotion loses an event, and only the latest.
+                        self.record.failures["the event was lost"] += 1
                         await self._next_event(event.event_id)
                         break
                     await self._wait(error)
@@ -156,11 +168,11 @@ class Clients:
                 break
             await asyncio.sleep(self._random.uniform(0, 2 * PAUSE_SECONDS))
 
-    async def _next_event(self, sold_out: str) -> None:
+    async def _next_event(self, ended: str) -> None:
         """Publish the next event, unless another shop has done so."""
-        if sold_out in self.record.sold_out:
+        if ended in self._ended:
             return
-        self.record.sold_out.add(sold_out)
+        self._ended.add(ended)
         while not self._stopped.is_set():
             try:
                 self._event = await asyncio.to_thread(publish, self._testbed, PLACES)

@@ -6,12 +6,14 @@ At the end both databases are compared with what the clients had received.
 
 import argparse
 import http.client
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,6 +31,8 @@ from dev.keys import development_keys
 STEADY_SECONDS: Final = 4.0
 OVER_SECONDS: Final = 120.0
 POLL_SECONDS: Final = 0.1
+# The time for which a leader sends nothing to its standbys before it is killed.
+UNSENT_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,15 @@ def _thaw_all(cluster: Cluster, _: Node) -> None:
         node.signal_machine(signal.SIGCONT)
 
 
+def _lose_commits(_: Cluster, node: Node) -> None:
+    """Kill a leader whose last commits no standby has received."""
+    for process in node.postgres():
+        if b"walsender" in Path(f"/proc/{process}/cmdline").read_bytes():
+            os.kill(process, signal.SIGSTOP)
+    time.sleep(UNSENT_SECONDS)
+    node.signal_machine(signal.SIGKILL)
+
+
 FAULTS: Final = {
     "switchover": Fault("switchover", lambda cluster, _: cluster.switch_over(), _nothing),
     "kill-postgres": Fault(
@@ -109,12 +122,18 @@ FAULTS: Final = {
 }
 
 
+# Only on an asynchronous cluster: a synchronous leader acknowledges nothing that no standby has.
+LOSS: Final = Fault("`kill -9` of the leader's machine, whose commits were not sent", _lose_commits, _restart_machine)
+
+
 @dataclass
 class Readiness:
     """The times at which each service was not ready, by its HTTP endpoint."""
 
     ports: Mapping[str, int]
     not_ready: dict[str, list[float]] = field(default_factory=dict)
+    # The number of answers by service and by what was not ready, for a closer look.
+    causes: Counter[tuple[str, str]] = field(default_factory=Counter)
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
@@ -133,24 +152,27 @@ class Readiness:
     def _watch(self, name: str, port: int) -> None:
         times = self.not_ready.setdefault(name, [])
         while not self._stopped.wait(POLL_SECONDS):
-            if not self.is_ready(port):
+            faults = self.faults(port)
+            if faults:
                 times.append(time.monotonic())
+            self.causes.update((name, fault) for fault in faults)
 
     @staticmethod
-    def is_ready(port: int) -> bool:
-        """Return whether the service at a metrics port is ready."""
+    def faults(port: int) -> list[str]:
+        """Return what is not ready of the service at a metrics port."""
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
         try:
             connection.request("GET", "/readyz")
-            return connection.getresponse().status == http.client.OK
+            answer = connection.getresponse()
+            return [] if answer.status == http.client.OK else list(json.load(answer)["not_ready"])
         except OSError:
-            return False
+            return ["no answer"]
         finally:
             connection.close()
 
     def are_ready(self) -> bool:
         """Return whether all services are ready."""
-        return all(map(self.is_ready, self.ports.values()))
+        return not any(map(self.faults, self.ports.values()))
 
     def seconds(self, name: str, since: float) -> float:
         """Return the time after `since` in which a service was not ready."""
@@ -207,6 +229,7 @@ class Trial:
 
     def _is_steady(self, begin: float) -> bool:
         """Return whether sales and scans were answered throughout the last moments, and both services are ready."""
+        self.clients.check()
         since = time.monotonic() - STEADY_SECONDS
         record = self.clients.record
         return (
@@ -216,7 +239,12 @@ class Trial:
 
 @contextmanager
 def running_trial(
-    folder: Path, *, through_haproxy: bool = False, loop_seconds: int = LOOP_SECONDS, seed: int = 1
+    folder: Path,
+    *,
+    through_haproxy: bool = False,
+    synchronous: bool = True,
+    loop_seconds: int = LOOP_SECONDS,
+    seed: int = 1,
 ) -> Iterator[Trial]:
     """Run a cluster, the pair on it, and its clients.
 
@@ -225,7 +253,9 @@ def running_trial(
         NotReadyError: a service did not start.
     """
     with ExitStack() as stack:
-        cluster = stack.enter_context(running_cluster(folder / "cluster", loop_seconds=loop_seconds))
+        cluster = stack.enter_context(
+            running_cluster(folder / "cluster", synchronous=synchronous, loop_seconds=loop_seconds)
+        )
         testbed = stack.enter_context(pair_on(cluster, folder, through_haproxy=through_haproxy))
         ports = {
             "ticket service": int(testbed.variables["TICKETS_METRICS_PORT"]),
@@ -293,20 +323,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.failovers", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--haproxy", action="store_true", help="connect through haproxy, not by a URL of several hosts")
+    parser.add_argument(
+        "--asynchronous", action="store_true", help="kill a leader whose last commits no standby has; 1 shows the loss"
+    )
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with running_trial(options.folder, through_haproxy=options.haproxy, seed=options.seed) as trial:
+    faults = [LOSS] if options.asynchronous else [FAULTS[name] for name in options.faults]
+    with running_trial(
+        options.folder, through_haproxy=options.haproxy, synchronous=not options.asynchronous, seed=options.seed
+    ) as trial:
         print("| fault | new leader | sales | scans | ticket service not ready | scan service not ready |")
         print("|---|---|---|---|---|---|", flush=True)
-        for name in options.faults:
-            print(row(trial.suffer(FAULTS[name])), flush=True)
+        for fault in faults:
+            print(row(trial.suffer(fault)), flush=True)
         trial.clients.stop()
         record = trial.clients.record
         found = check(trial)
     answers = ", ".join(f"{len(record.times[work])} {work}" for work in Work)
     print(f"\n{answers} answered; {len(record.sold_out)} events sold out; failed tries: {dict(record.failures)}")
+    print(f"answers of /readyz by what was not ready: {dict(trial.readiness.causes)}")
     print("\n".join(found) or "nothing acknowledged was lost, no place was sold twice, no ticket was admitted twice")
     return 1 if found else 0
 

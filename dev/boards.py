@@ -100,6 +100,12 @@ def _name(legend: str, labels: Mapping[str, str]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda found: labels.get(found[1], ""), legend).strip()
 
 
+def firing(client: httpx.Client) -> list[str]:
+    """Return the names of the alerts that fire."""
+    answer = client.get("/query", params={"query": 'count by (alertname) (ALERTS{alertstate="firing"})'})
+    return sorted(result["metric"]["alertname"] for result in answer.json()["data"]["result"])
+
+
 def draw(client: httpx.Client, file: Path, begin: float, end: float) -> None:
     """Draw one board into docs/pictures.
 
@@ -142,6 +148,7 @@ def main() -> int:
                 # While the load runs: afterwards, queues are empty and gates gone.
                 for file in sorted(BOARDS.glob("*.json")):
                     draw(client, file, begin + 2 * RATE_SECONDS, end)
+                print(f"alerts that fire: {', '.join(firing(client)) or 'none'}")
     return 0
 
 

@@ -7,6 +7,7 @@ of the processes stop everything that the program started. Each line of a log be
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import select
 import signal
@@ -121,11 +122,23 @@ def start(name: str, address: str | None, variables: Mapping[str, str], *argumen
 def print_log(name: str, log: IO[bytes]) -> None:
     """Copy the log of a process to standard error; each line begins with the name of the process."""
     prefix = f"{name:<{NAME_WIDTH}} | ".encode()
-    for line in log:
+    for line in map(readable, log):
         # The process would block on a full pipe, so this thread reads on after the terminal has closed.
         with contextlib.suppress(OSError):
             # One write for each line, so that the lines of several processes do not mix.
             os.write(sys.stderr.fileno(), prefix + line)
+
+
+def readable(line: bytes) -> bytes:
+    """Return the message of a line about a failed start, with one fault in each line; return other lines as they are."""
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(fields, dict) or fields.get("level") != "CRITICAL" or "exception" in fields:
+        return line
+    text = f"{fields.get('service')}: {fields.get('message')}"
+    return "\n  ".join([text, *fields.get("faults", [])]).encode() + b"\n"
 
 
 class Signals:

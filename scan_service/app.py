@@ -99,6 +99,10 @@ FEED_THREADS: Final = 2
 WATCH_THREADS: Final = 2
 
 
+# The pause between two looks for guessed codes, beside those after a guess.
+GUESS_SECONDS: Final = 5.0
+
+
 class App:
     """The scan service; `url` is that of its migrated database."""
 
@@ -128,7 +132,10 @@ class App:
         codes = Codes(self._settings.code_secret)
         tickets = self._ticket_service()
         lost_commits = self._follow(keys, tickets, codes)
-        failed_codes = FailedCodeLimit(self._settings.max_failed_codes, gate_database, self._database_clock)
+        failed_codes = FailedCodeLimit(self._settings.max_failed_codes, database, self._database_clock)
+        guesses = self.tasks.new("code_guesses", failed_codes.record, GUESS_SECONDS)
+        failed_codes.report_guess = guesses.wake
+        self._start(guesses)
         batcher, uploads = self._batchers(keys, codes, failed_codes)
         annulments = Annulments(database, codes, self._database_clock)
         gates = Gates(gate_database, self._database_clock)
@@ -222,8 +229,20 @@ class App:
         decide_scans = partial(failed_codes.process, decide=decide)
         waiting = self._settings.max_waiting_scans
         batchers: tuple[Batcher[Attempt, Scan], Batcher[Attempt, Scan]] = (
-            Batcher("scans", count_failures("scans", decide_scans), max_batch=MAX_BATCH, max_waiting=waiting),
-            Batcher("uploads", count_failures("uploads", record), max_batch=MAX_UPLOAD_BATCH, max_waiting=waiting),
+            Batcher(
+                "scans",
+                count_failures("scans", decide_scans),
+                max_batch=MAX_BATCH,
+                max_waiting=waiting,
+                describe=_ids,
+            ),
+            Batcher(
+                "uploads",
+                count_failures("uploads", record),
+                max_batch=MAX_UPLOAD_BATCH,
+                max_waiting=waiting,
+                describe=_ids,
+            ),
         )
         for connection, batcher in zip((live, uploading), batchers, strict=True):
             self._running.callback(connection.close)
@@ -263,3 +282,7 @@ class App:
     def _start(self, task: BackgroundTask) -> None:
         task.start()
         self._running.push_async_callback(task.stop)
+
+
+def _ids(attempt: Attempt) -> dict[str, str]:
+    return {"event_id": str(attempt.gate.event_id), "scan_id": str(attempt.scan_id)}

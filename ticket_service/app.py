@@ -18,7 +18,7 @@ from ticket_service.domain.calendar_entries import organizer_of
 from ticket_service.domain.codes import Codes
 from ticket_service.domain.purchases import EXTERNAL
 from ticket_service.errors import CATALOGUE
-from ticket_service.policy import POLICY
+from ticket_service.policy import POLICY, REFUSED_IN_RECOVERY
 from ticket_service.servicers.changes import ChangeServicer
 from ticket_service.servicers.erasures import ErasureServicer
 from ticket_service.servicers.events import EventServicer, EventUseCases
@@ -47,6 +47,8 @@ from ticket_service.use_cases.provider_sweeps import ProviderSweep, ProviderWork
 from ticket_service.use_cases.purchases import Purchases
 from ticket_service.use_cases.reconciler import Reconciler
 from ticket_service.use_cases.reconciliation import Reconciliation
+from ticket_service.use_cases.recovery_guard import LOOK_SECONDS as RECOVERY_LOOK_SECONDS
+from ticket_service.use_cases.recovery_guard import RecoveryGuard
 from ticket_service.use_cases.refund_confirmations import RefundConfirmations
 from ticket_service.use_cases.refunds import Refunds
 from ticket_service.use_cases.reissues import Reissues
@@ -97,6 +99,7 @@ class App:
         self.webhook_port: int | None = None
         # The stack closes in reverse order.
         self._opened = AsyncExitStack()
+        self._guard = RecoveryGuard(Database(url, "ticket_service recovery state", 1), clock)
 
     async def start(self) -> int:
         """Start serving; return the port.
@@ -105,13 +108,15 @@ class App:
             SettingsError: the signing key file cannot be used.
         """
         self._opened.push_async_callback(self.tasks.stop)
+        await self._guard.sweep()
+        self._always("recovery", self._guard, RECOVERY_LOOK_SECONDS)
         database = self._database("calls", CALL_THREADS)
         feed_database = self._database("feed", FEED_THREADS)
-        feed = Feed(feed_database, self._clock)
+        feed = Feed(feed_database, self._clock, self._guard)
         feed.start(self.tasks)
         self._opened.push_async_callback(feed.stop)
-        keys = await SigningKeys.open(database, self._settings.signing_key_file, self._clock)
-        self._sweep("signing_keys", keys, LOOK_SECONDS)
+        keys = await SigningKeys.open(database, self._settings.signing_key_file, self._clock, self._guard.refusal)
+        self._always("signing_keys", keys, LOOK_SECONDS)
         messages = TicketMessages(Codes(self._settings.code_secret), keys.signer, self._clock)
         peer = self._settings.service.peer(self._settings.scans_address)
         self._opened.push_async_callback(peer.close)
@@ -141,7 +146,7 @@ class App:
             TicketRefunds(database, self._clock),
             RefundConfirmations(database, self._clock),
         )
-        self._sweep("figures", FiguresExport(self._database("figures", 1), self._clock), FIGURES_SECONDS)
+        self._always("figures", FiguresExport(self._database("figures", 1), self._clock), FIGURES_SECONDS)
         services = {
             **self._event_service(database, feed, scans, cancellations),
             **self._purchase_service(database, feed, messages, sale_settings, payments),
@@ -150,7 +155,9 @@ class App:
             **_change_service(database),
             **self._erasure_service(scans),
         }
-        interceptor = call_interceptor(self._settings.service, POLICY, CATALOGUE, self._clock, self.tasks)
+        interceptor = call_interceptor(
+            self._settings.service, POLICY, CATALOGUE, self._clock, self.tasks, check_method=self._check_method
+        )
         server = Server(self._settings.service.listen, interceptor, services, self.health)
         await self._relay(database)
         port = await server.start()
@@ -163,7 +170,7 @@ class App:
 
     def _database(self, pool: str, threads: int) -> Database:
         """Make a pool of its own, which connects with its first work."""
-        database = Database(self._url, f"ticket_service {pool}", threads, LOCK_MILLISECONDS)
+        database = Database(self._url, f"ticket_service {pool}", threads, LOCK_MILLISECONDS, self._guard.refusal)
         self._opened.push_async_callback(database.close)
         return database
 
@@ -203,15 +210,23 @@ class App:
     async def _relay(self, database: Database) -> None:
         """Start the built-in relay or, by default, look whether a relay runs elsewhere."""
         if self._settings.delivery.is_built_in:
-            delivery = DeliveryApp(self._settings.delivery, self._url, self._clock, self.tasks)
+            delivery = DeliveryApp(self._settings.delivery, self._url, self._clock, self.tasks, self._guard)
             self._opened.push_async_callback(delivery.stop)
             await delivery.start()
         else:
-            self._sweep("backlog", BacklogMetrics(database, self._clock), INTERVAL_SECONDS)
+            self._always("backlog", BacklogMetrics(database, self._clock), INTERVAL_SECONDS)
 
-    def _sweep(self, name: str, work: Sweepable, interval_seconds: float | None = None) -> None:
-        task = self.tasks.sweep(name, work, interval_seconds or self._settings.sweep_seconds)
+    def _sweep(self, name: str, work: Sweepable) -> None:
+        """Sweep work that pauses while the database is recovered."""
+        self._always(name, self._guard.pausing(work), self._settings.sweep_seconds)
+
+    def _always(self, name: str, work: Sweepable, interval_seconds: float) -> None:
+        task = self.tasks.sweep(name, work, interval_seconds)
         self._opened.push_async_callback(task.stop)
+
+    def _check_method(self, method: str) -> None:
+        if method in REFUSED_IN_RECOVERY:
+            self._guard.check()
 
     def _sweep_providers(self, name: str, work: ProviderWork) -> None:
         for provider in self._settings.providers:
@@ -237,7 +252,7 @@ class App:
         self, database: Database, feed: Feed, messages: TicketMessages, sale_settings: SaleSettings, payments: Payments
     ) -> dict[str, RegisterServicer]:
         connection = LoopConnection(self._url, "ticket_service sales", STATEMENTS, SALES_LOCK_MILLISECONDS)
-        sales = Sales(connection, sale_settings, self._clock, feed.wake)
+        sales = Sales(connection, sale_settings, self._clock, feed.wake, self._guard.check)
         self._opened.push_async_callback(sales.close)
         contacts, smtputf8 = Contacts(database, self._clock), self._settings.delivery.smtputf8
         servicer = PurchaseServicer(

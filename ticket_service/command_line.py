@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy.engine import URL
 
 from ticket_service.app import App
-from ticket_service.commands import audit, dead_letters, erase, notifications, receivers, rotate_keys
+from ticket_service.commands import audit, dead_letters, erase, notifications, receivers, recover, rotate_keys
 from ticket_service.delivery.app import DeliveryApp, lower_priority
 from ticket_service.settings import Settings, read_relay_settings, read_settings
 from ticketing.chassis.command_line import Command
@@ -16,6 +16,7 @@ MIGRATIONS: Final = Path(__file__).parent / "store" / "migrations"
 
 COMMANDS: Final[tuple[Command, ...]] = (
     audit.COMMAND,
+    recover.COMMAND,
     *rotate_keys.COMMANDS,
     *dead_letters.COMMANDS,
     *notifications.COMMANDS,

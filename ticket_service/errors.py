@@ -53,6 +53,7 @@ ENTRIES: Final[Mapping[str, ReasonEntry]] = {
     ),
     Reason.TICKET_REFUND_NOT_FOUND: ReasonEntry(StatusCode.NOT_FOUND, {"ticket_refund_id"}),
     Reason.FORMAT_NOT_CONFIGURED: ReasonEntry(StatusCode.FAILED_PRECONDITION, {"format"}),
+    Reason.RECOVERING: ReasonEntry(StatusCode.UNAVAILABLE),
 }
 
 CATALOGUE: Final = Catalogue(DOMAIN, ENTRIES)

@@ -9,11 +9,14 @@ SET citus.enable_unsafe_triggers = on;
 SELECT create_reference_table('feed');
 SELECT create_reference_table('signing_keys');
 SELECT create_reference_table('receiver_states');
+SELECT create_reference_table('gate_devices');
 SELECT create_reference_table('erasures');
 SELECT create_reference_table('disputes');
 SELECT create_reference_table('unmatched_payments');
 SELECT create_reference_table('reconciliation_progress');
 SELECT create_reference_table('reconciliation_queue');
+SELECT create_reference_table('recoveries');
+SELECT create_reference_table('recovery_findings');
 
 -- All rows of an event are on one node. A table precedes those that refer to it.
 SELECT create_distributed_table('events', 'event_id', colocate_with => 'none');

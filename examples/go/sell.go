@@ -23,6 +23,7 @@ import (
 
 func main() {
 	// The service config repeats calls whose repetition has no second effect, after the wait that the service states.
+	// Versions of gRPC before 1.40 do so only with GRPC_GO_RETRY=on.
 	config, err := ioutil.ReadFile(os.Getenv("SERVICE_CONFIG"))
 	if err != nil {
 		log.Fatal(err)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -10,6 +11,7 @@ from scan_service.domain.gates import GateOpening
 from scan_service.domain.recoveries import Resend
 from ticketing.admission.scans import Scan
 from ticketing.chassis.failures import Failure
+from ticketing.chassis.interceptor import log_refused_messages
 from ticketing.chassis.statuses import REASON_PREFIX
 from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import error_reason_pb2
@@ -59,7 +61,8 @@ def rejection(scan_id: str, failure: Failure) -> pb.Rejection:
 
 
 def rejected_message(scan_id: str, failure: Failure) -> pb.StreamScansResponse:
-    """Build the answer to a rejected message."""
+    """Build the answer to a rejected message, and log it."""
+    log_refused_messages("a scan was rejected", failure.reason, **logged_id(scan_id))
     return pb.StreamScansResponse(rejected=rejection(scan_id, failure))
 
 
@@ -70,6 +73,14 @@ def resend_message(resend: Resend) -> pb.StreamScansResponse:
 
 def _resend(resend: Resend) -> pb.Resend:
     return pb.Resend(recovery_id=str(resend.recovery_id), since_time=timestamp(resend.since_time))
+
+
+def logged_id(scan_id: str) -> dict[str, str]:
+    """Return the id of a scan for the log; a device may send any text in its place."""
+    try:
+        return {"scan_id": str(UUID(scan_id))}
+    except ValueError:
+        return {}
 
 
 def reconnect_message(within: timedelta) -> pb.StreamScansResponse:

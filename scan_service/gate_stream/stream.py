@@ -40,6 +40,7 @@ from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.failures import Failure, invalid, overloaded, unauthenticated
 from ticketing.chassis.parsing import Fields, read_uuid
+from ticketing.chassis.waits import note_ids
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
@@ -265,6 +266,7 @@ class Stream:
         self._parser.check_event(gate)
         opening = await self._dependencies.gates.open(gate, own_organizer(self._caller), self.device_id)
         self._gate = gate
+        note_ids(event_id=gate.event_id)
         self._send(opened_message(opening, self._dependencies.credits))
 
     def _submit(self, message: pb.ScanAttempt, gate: Gate) -> None:

@@ -1,7 +1,7 @@
 """The lane of one stream's uploads, which are answered in their order, while live scans never wait for them."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +13,7 @@ from ticketing.admission.scans import Attempt, Gate, Scan
 from ticketing.chassis.batcher import Batcher
 from ticketing.chassis.bounds import bounds_of
 from ticketing.chassis.failures import Failure, invalid, overloaded
+from ticketing.chassis.interceptor import log_refused_messages
 from ticketing.chassis.parsing import Fields
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
@@ -108,15 +109,18 @@ class UploadLane:
             self._scans.append(UploadedScan(scan.scan_id, self._enqueue(scan, gate, f"upload.scans[{index}].")))
 
     async def _uploaded(self) -> pb.Uploaded:
-        uploaded = pb.Uploaded()
+        uploaded, reasons = pb.Uploaded(), Counter[str]()
         for index, scan in enumerate(self._scans):
             if index % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
             outcome = await _outcome(scan)
             if isinstance(outcome, Failure):
                 uploaded.rejected.append(rejection(scan.scan_id, outcome))
+                reasons[outcome.reason] += 1
             else:
                 uploaded.results.append(scan_message(outcome))
+        for reason, count in reasons.items():
+            log_refused_messages("scans of an upload were rejected", reason, count=count)
         return uploaded
 
     def _enqueue(self, message: pb.ScanAttempt, gate: Gate, path: str) -> "asyncio.Future[Scan] | Failure":

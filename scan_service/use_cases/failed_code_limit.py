@@ -4,12 +4,12 @@ A code has 64 bits, but no honest device needs many tries. Each process counts f
 signatures cannot be guessed, and a gate keeps admitting tokens while a person types codes there.
 """
 
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Final
+from uuid import UUID
 
-from scan_service.domain.incidents import assign_guess
+from scan_service.domain.incidents import IncidentScan, assign_guess
 from scan_service.store import incidents
 from scan_service.store.clock import DatabaseClock
 from scan_service.use_cases.batch_locker import Answers
@@ -18,8 +18,9 @@ from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure, overloaded
 from ticketing.chassis.rate_limiter import RateLimiter
 
-log = logging.getLogger(__name__)
 MINUTE: Final = timedelta(minutes=1)
+# Guesses that wait to be recorded; further ones belong to incidents that are recorded anyway.
+MAX_UNRECORDED: Final = 1_000
 
 Process = Callable[[Sequence[Attempt]], Awaitable[Answers]]
 
@@ -31,6 +32,10 @@ class FailedCodeLimit:
         self._buckets = RateLimiter(per_minute / MINUTE.total_seconds(), per_minute)
         self._database = database
         self._clock = clock
+        # The guesses whose incident is not recorded yet, by scan_id.
+        self._unrecorded = dict[UUID, IncidentScan]()
+        # Called when there are guesses to record.
+        self.report_guess: Callable[[], None] = lambda: None
 
     def count(self, attempt: Attempt) -> None:
         """Count a typed code before it is looked up; raise OVERLOADED where its device has reached the limit.
@@ -49,7 +54,7 @@ class FailedCodeLimit:
             self._buckets.give_back(_device(attempt))
 
     async def process(self, attempts: Sequence[Attempt], decide: Process) -> Answers:
-        """Decide a batch of live scans without the refused ones, and record incidents of guessed codes."""
+        """Decide a batch of live scans without the refused ones, and keep guessed codes for `record`."""
         if not any(isinstance(attempt.credential, bytes) for attempt in attempts):
             return await decide(attempts)
         refused = dict[int, Failure]()
@@ -74,13 +79,23 @@ class FailedCodeLimit:
             if _is_guess(attempt, scan) and isinstance(scan, Scan) and self._buckets.wait(_device(attempt))
         ]
         if guesses:
-            try:
-                await self._database.run(lambda it: incidents.add(it, guesses, self._clock.read(it)))
-            except Failure as failure:
-                # The decisions are committed all the same, and the next guess is recorded again.
-                log.warning("an incident of guessed codes was not recorded", extra={"cause": failure.message})
+            self._keep(guesses)
         decided = iter(results)
         return [refused.get(index) or next(decided) for index in range(len(attempts))]
+
+    def _keep(self, guesses: Sequence[IncidentScan]) -> None:
+        """Keep guesses for `record`: people at all gates of the batch wait, and must not wait for locked incidents."""
+        for guess in guesses[: MAX_UNRECORDED - len(self._unrecorded)]:
+            self._unrecorded[guess.scan_id] = guess
+        self.report_guess()
+
+    async def record(self) -> None:
+        """Record the incidents of guesses; where the database does not answer, raise, and keep them for the next call."""
+        guesses = list(self._unrecorded.values())
+        if guesses:
+            await self._database.run(lambda it: incidents.add(it, guesses, self._clock.read(it)))
+            for guess in guesses:
+                del self._unrecorded[guess.scan_id]
 
 
 def _device(attempt: Attempt) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Connections of a service while a primary and its replica change places."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import closing
 
@@ -33,6 +34,13 @@ def url(pair: Pair) -> URL:
 @pytest.fixture
 async def database(url: URL) -> AsyncIterator[Database]:
     database = Database(url, "tests", threads=1)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def pool(url: URL) -> AsyncIterator[Database]:
+    database = Database(url, "tests", threads=2)
     yield database
     await database.close()
 
@@ -108,15 +116,19 @@ async def test_a_service_follows_the_primary_to_another_host(
 
 # The last test: the primary that hung has other changes than the new one, and does not come back.
 async def test_a_service_leaves_a_primary_that_hangs(
-    pair: Pair, database: Database, connection: LoopConnection, monkeypatch: pytest.MonkeyPatch
+    pair: Pair, pool: Database, connection: LoopConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database_module, "MAX_SECONDS", 1.0)
     monkeypatch.setattr(loop_connection_module, "ROUND_TRIP_SECONDS", 1.0)
-    assert await writes(database, connection)
+    # The pool has an idle connection for each of its threads.
+    both = threading.Barrier(2)
+    await asyncio.gather(*(pool.run(lambda _: both.wait(20)) for _ in range(2)))
+    assert await writes(pool, connection)
     with stopped(pair.primary.url()):
         # Its kernel accepts connections and acknowledges every packet, so no timeout of TCP ends a wait.
-        assert not await writes(database, connection)
+        assert not await writes(pool, connection)
         pair.take_over()
-        # The only thread of the pool has left the connection on which it waited.
+        # The thread has left the connection on which it waited, and no other one waits on the next connection.
         monkeypatch.undo()
-        await until(lambda: writes(database, connection))
+        assert await pool.run(lambda c: c.execute(sa.text("SELECT 1")).scalar_one()) == 1
+        await until(lambda: writes(pool, connection))

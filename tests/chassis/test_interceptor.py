@@ -423,8 +423,9 @@ async def test_every_call_is_logged(client: Client, caplog: pytest.LogCaptureFix
     assert (ended[0]["method"], ended[0]["code"], ended[0]["reason"]) == (
         f"/{SERVICE}/Say",
         "FAILED_PRECONDITION",
-        "SOLD_OUT",
+        "ERROR_REASON_SOLD_OUT",
     )
+    assert (ended[0]["caller"], ended[0]["role"]) == ("alice", "user")
     assert json.dumps(ended[0]["milliseconds"])
 
 

@@ -218,7 +218,8 @@ def test_without_a_url_and_the_embedded_postgresql_the_start_stops(variables: di
         check=False,
     )
     assert process.returncode == 2
-    faults = process.stderr.splitlines()[1:]
+    [line] = process.stderr.splitlines()
+    faults = json.loads(line)["faults"]
     assert len(faults) == 1
     assert "TOY_DATABASE_URL is not set" in faults[0]
     assert "pip install 'ticketing-server[embedded]'" in faults[0]
@@ -249,15 +250,15 @@ def test_wrong_settings_stop_the_start_and_are_all_named(variables: dict[str, st
     del wrong["TICKETING_JWKS_FILE"]
     status, errors = ended(wrong)
     assert status == 2
-    assert "Traceback" not in errors
-    for named in (
-        "TOY_PORT",
+    [line] = map(json.loads, errors.splitlines())
+    assert (line["level"], line["service"], line["message"]) == ("CRITICAL", "toy", "these settings are wrong")
+    assert [fault.split()[0] for fault in line["faults"]] == [
         "TOY_DATABASE_URL",
+        "TOY_PORT",
+        "TICKETING_JWKS_FILE",
         "TICKETING_PEER_SECRET",
         "TICKETING_LOG_LEVEL",
-        "TICKETING_JWKS_FILE",
-    ):
-        assert named in errors
+    ]
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"keys": []}', '{"keys": [{"kty": "oct", "k": "x"}]}'])
@@ -276,8 +277,9 @@ def test_an_unusable_key_set_stops_the_start_and_is_named(
 def test_an_unreachable_database_stops_the_start_with_one_line(variables: dict[str, str]) -> None:
     status, errors = ended({**variables, "TOY_DATABASE_URL": "postgresql://user:hunter2@127.0.0.1:1/none"})
     assert status == 1
-    assert "Traceback" not in errors
-    assert "127.0.0.1" in errors
+    [line] = map(json.loads, errors.splitlines())
+    assert line["message"].startswith("cannot serve: ")
+    assert "127.0.0.1" in line["message"]
     assert "hunter2" not in errors
 
 
@@ -286,7 +288,7 @@ def test_an_unsuitable_database_stops_the_start_with_one_line(variables: dict[st
         status, errors = ended(with_url(variables, pooled))
     assert status == 1
     [line] = errors.splitlines()
-    assert line.startswith("toy: cannot serve: the connection pooler shares sessions")
+    assert json.loads(line)["message"].startswith("cannot serve: the connection pooler shares sessions")
 
 
 def test_a_service_serves_behind_a_pooler_of_sessions(variables: dict[str, str], toy_url: URL) -> None:
@@ -312,7 +314,9 @@ def test_a_port_in_use_stops_the_start_with_one_line(variables: dict[str, str], 
         port = str(taken.getsockname()[1])
         status, errors = ended({**with_url(variables, toy_url), name: port})
     assert status == 1
-    assert port in errors
+    line = json.loads(errors.splitlines()[-1])
+    assert line["level"] == "CRITICAL"
+    assert f"127.0.0.1:{port}" in line["message"]
     assert "Traceback" not in errors
 
 

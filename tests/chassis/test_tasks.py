@@ -13,7 +13,7 @@ from tests.environment.waiting import until
 from ticketing.chassis import tasks as module
 from ticketing.chassis.failures import Failure, dependency_unavailable, overloaded
 from ticketing.chassis.health import Health
-from ticketing.chassis.tasks import Essential, TaskRecord, Tasks
+from ticketing.chassis.tasks import START_SECONDS, Essential, TaskRecord, Tasks
 
 
 class Work:
@@ -143,11 +143,27 @@ async def test_a_long_failure_is_logged_again_and_again(
     now = 1_000.0
     monkeypatch.setattr(module, "monotonic", lambda: now)
     record = TaskRecord("work", None)
-    for _ in range(601):
+    for _ in range(611):
         record.failed(dependency_unavailable("database"))
         now += 1
     assert len(caplog.records) == 11
-    assert caplog.records[-1].__dict__["failures"] == 601
+    assert caplog.records[-1].__dict__["failures"] == 611
+
+
+async def test_an_outage_of_another_service_at_the_start_is_not_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(module, "monotonic", lambda: now)
+    waiting, broken, known = (TaskRecord(name, None) for name in ("waiting", "broken", "known"))
+    known.succeeded()
+    waiting.failed(dependency_unavailable("ticket service"))
+    assert caplog.records == []
+    broken.failed(ValueError("a bug"))
+    known.failed(dependency_unavailable("ticket service"))
+    now += START_SECONDS
+    waiting.failed(dependency_unavailable("ticket service"))
+    assert [record.__dict__["task"] for record in caplog.records] == ["broken", "known", "waiting"]
 
 
 async def test_two_tasks_cannot_have_one_name(tasks: Tasks) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import pickle
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,9 @@ import pytest
 
 from tests.client.channels import Caller, Stubs
 from tests.environment.access import Issuer
+from tests.environment.certificates import Folder
 from tests.stand_ins.scripted_service import ReceivedCall, ScriptedService, refusing
+from ticket_service.errors import CATALOGUE
 from ticketing import client
 from ticketing.chassis.failures import FieldViolation, invalid_fields, unauthenticated
 from ticketing.client import Reason, aio, connect
@@ -292,3 +295,17 @@ async def test_a_stream_of_asyncio_is_written_and_read(service: ScriptedService)
         with pytest.raises(client.ResourceExhaustedError) as caught:
             await stream.read()
     assert caught.value.x_request_id == service.calls[0].metadata["x-request-id"]
+
+
+def test_a_channel_uses_tls_unless_it_is_told_otherwise(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    identity = folder.identity("127.0.0.1")
+    pair = (identity.key.read_bytes(), identity.certificate.read_bytes())
+    service = ScriptedService(CATALOGUE, grpc.ssl_server_credentials([pair]))
+    authority = grpc.ssl_channel_credentials(folder.ca.read_bytes())
+    with connect(service.address, "token", credentials=authority) as channel:
+        get_event(Stubs(channel))
+    with connect(service.address, "token", call_seconds=1) as channel, pytest.raises(client.TicketingError):
+        get_event(Stubs(channel))
+    service.close()
+    assert len(service.calls) == 1

@@ -45,6 +45,7 @@ WATCHED_OTHERWISE = {
     "ticketing/chassis/jwks.py": "the callers and the background task that share the read wait for it",
     "ticketing/chassis/postgres/lease.py": "the keeper of the embedded PostgreSQL, for development",
     "ticketing/chassis/tasks.py": "the background tasks themselves",
+    "ticketing/chassis/tracing.py": "the stop waits a bounded time for the thread that exports the last spans",
     "ticketing/chassis/workers/supervisor.py": "the supervisor waits for its workers and for the stop",
     "ticketing/gate/look_ups.py": "it makes one call and shows its result, whatever it is",
     "ticketing/gate/retrying.py": "the thread that retries, which the screen of the device watches",

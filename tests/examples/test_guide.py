@@ -15,7 +15,6 @@ from dev.code_blocks import PAGES, refreshed
 from tests.e2e.service_pair import on_sale
 from tests.environment import ROOT
 from tests.environment.access import Issuer
-from tests.environment.waiting import eventually
 from tests.examples.site import Site
 from tests.stand_ins.stripe.account import SECURE
 from ticketing.chassis.authentication import Authenticator, PeerProof, TokenRequirements
@@ -81,10 +80,9 @@ def test_a_buyer_confirms_a_card_payment_with_3d_secure(site: Site, event_id: st
     assert len(codes) == 2
 
 
-def test_a_gate_opens_its_stream_again_after_a_restart(site: Site, event_id: str) -> None:
+def test_a_gate_that_knows_the_event_opens_its_stream_again(site: Site, event_id: str) -> None:
     token = site.run("sell.py", EVENT_ID=event_id)
-    # The scan service has the event once one call about it succeeds.
-    eventually(lambda: "VERDICT" in site.run("scan.py", EVENT_ID=event_id, QR_TEXT="nothing"))
+    assert site.run("wait_for_gates.py", EVENT_ID=event_id) == "the gates know"
     gate = site.start("gate_stream.py", EVENT_ID=event_id)
     assert gate.stdin is not None
     assert gate.stdout is not None

@@ -111,6 +111,8 @@ def sell(program: Command) -> Sell:
             "SERVICE_TOKEN": "token",
             "EVENT_ID": str(uuid.uuid4()),
             "QUANTITY": "1",
+            # The gRPC of Debian 12 repeats calls with this setting only.
+            "GRPC_GO_RETRY": "on",
             "REQUEST_ID": str(uuid.uuid4()),
         }
         environment = {**os.environ, **usual, **variables}

@@ -77,6 +77,6 @@ class ServiceProcess:
             for line in lines:
                 self._log.append(line)
                 if line.startswith("{") and (entry := json.loads(line))["message"] == "serving":
-                    self._port, self.metrics_port = entry["port"], entry["metrics_port"]
+                    self._port, self.metrics_port = entry.get("port", 0), entry["metrics_port"]
                     self._served.set()
         self._served.set()

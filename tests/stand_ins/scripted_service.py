@@ -31,14 +31,19 @@ Answer = Callable[[ReceivedCall], bytes]
 class ScriptedService(grpc.GenericRpcHandler):
     """A server for unary calls and streams; `answers` answer them in their order, and the last one every later call."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, credentials: grpc.ServerCredentials | None = None) -> None:
         self._catalogue = catalogue
         self.calls: list[ReceivedCall] = []
         self.answers: list[Answer] = [lambda _: b""]
         self.streams: set[str] = set()
         self._server = grpc.server(ThreadPoolExecutor(4))
         self._server.add_generic_rpc_handlers((self,))
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        port = (
+            self._server.add_insecure_port("127.0.0.1:0")
+            if credentials is None
+            else self._server.add_secure_port("127.0.0.1:0", credentials)
+        )
+        self.address = f"127.0.0.1:{port}"
         self._server.start()
 
     def close(self) -> None:

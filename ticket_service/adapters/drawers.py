@@ -19,6 +19,7 @@ from ticket_service.adapters.drawn_files import DrawnFiles
 from ticket_service.domain.drawings import Drawing, drawing_key
 from ticket_service.domain.wallets import NO_WALLETS, Wallets
 from ticketing.chassis.failures import overloaded
+from ticketing.chassis.waits import waiting_for
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +123,8 @@ class Drawers:
         missing = {key: drawing for key, drawing in zip(keys, drawings, strict=True) if key not in found}
         CACHED.inc(len(found))
         if missing:
-            found |= await self._wait_for(self._want(missing, turn))
+            with waiting_for("drawing"):
+                found |= await self._wait_for(self._want(missing, turn))
         return [found[key] for key in keys]
 
     async def close(self) -> None:

@@ -127,7 +127,7 @@ def _ticket(printed: PrintedTicket, words: Words) -> dict[str, object]:
         "doors": _doors(sold, formats),
         "where": event.location or (words.labels["online"] if event.is_online else ""),
         "type": words.ticket_types[ticket.ticket_type],
-        "holder": ticket.user_id,
+        "holder": sold.holder_name or ticket.user_id,
         "price": formats.amount(event.currency, ticket.price) if ticket.price else "",
     }
     return {

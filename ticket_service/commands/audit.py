@@ -36,12 +36,17 @@ def run_audit(url: URL) -> int:
 
 def audit(url: URL, write: Write = print, records: Records = MappingProxyType({})) -> int:
     """Write the counts and the breaches; return 1 if a check found a breach or a provider did not answer, else 0."""
+    return BROKEN if broken_checks(url, write, records) else CLEAN
+
+
+def broken_checks(url: URL, write: Write, records: Records) -> list[str]:
+    """Write the counts and the breaches; return the checks that found a breach, or that a provider did not answer."""
     try:
         # The provider's records are read first: the snapshot then contains every purchase and order behind them.
         listed = {name: read() for name, read in records.items()}
     except Failure as failure:
         write(f"    BROKEN {failure.message}")
-        return BROKEN
+        return [failure.message]
     with store.snapshot(url) as connection:
         for table in store.COUNTED:
             write(f"{store.count(connection, table):>10} {table.replace('_', ' ')}")
@@ -63,9 +68,9 @@ def audit(url: URL, write: Write = print, records: Records = MappingProxyType({}
     for hint, rows in hints.items():
         if rows:
             _write(write, "look at", hint, rows)
-    broken = sum(bool(found) for found in results.values())
-    write(f"{broken} of {len(results)} checks broken" if broken else f"all {len(results)} checks hold")
-    return BROKEN if broken else CLEAN
+    broken = [check for check, found in results.items() if found]
+    write(f"{len(broken)} of {len(results)} checks broken" if broken else f"all {len(results)} checks hold")
+    return broken
 
 
 def _write(write: Write, result: str, check: str, found: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from ticket_service.convert.money import read_new_price
 from ticket_service.domain.event_changes import EventValues, find_conflicts
 from ticket_service.domain.events import AdmissionPolicy, Event, EventStatus, Offer, RefundTier
 from ticket_service.domain.page_design import METADATA_KEY, design_faults
+from ticket_service.domain.wallets import place_faults
 from ticketing.chassis.parsing import Fields
 from ticketing.tickets.v1 import event_pb2, event_service_pb2
 
@@ -106,6 +107,8 @@ def _metadata(fields: EventFields) -> dict[str, object]:
     metadata = fields.struct("metadata")
     for name, fault in design_faults(metadata.get(METADATA_KEY, {})):
         fields.violate(f"metadata.{METADATA_KEY}.{name}".rstrip("."), fault)
+    for name, fault in place_faults(metadata):
+        fields.violate(f"metadata.{name}", fault)
     return metadata
 
 

@@ -17,6 +17,8 @@ from ticket_service.domain.codes import Codes
 from ticket_service.domain.languages import look_up
 from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import LOOK_SECONDS, SigningKeys
+from ticket_service.use_cases.recovery_guard import LOOK_SECONDS as RECOVERY_LOOK_SECONDS
+from ticket_service.use_cases.recovery_guard import RecoveryGuard
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.health import Health
@@ -48,12 +50,19 @@ def lower_priority() -> None:
 class DeliveryApp:
     """One relay with its receivers, on the migrated database of the ticket service.
 
-    `tasks` are those of the process that contains the relay; None: the relay is a program of its own.
+    `tasks` and `guard` are those of the process that contains the relay; None: the relay is a program of its own.
     """
 
     def __init__(
-        self, settings: DeliverySettings, url: URL, clock: Clock = system_clock, tasks: Tasks | None = None
+        self,
+        settings: DeliverySettings,
+        url: URL,
+        clock: Clock = system_clock,
+        tasks: Tasks | None = None,
+        guard: RecoveryGuard | None = None,
     ) -> None:
+        self._guard = guard or RecoveryGuard(Database(url, "ticket_service recovery state", 1), clock)
+        self._watches_recovery = guard is None
         self._settings = settings
         self._url = url
         self._clock = clock
@@ -68,17 +77,20 @@ class DeliveryApp:
         Raises:
             SettingsError: the signing key file or a mail template cannot be used.
         """
-        database = Database(self._url, "ticket_service relay", THREADS)
+        if self._watches_recovery:
+            await self._guard.sweep()
+            self._always("recovery", self._guard, RECOVERY_LOOK_SECONDS)
+        database = Database(self._url, "ticket_service relay", THREADS, refusal=self._guard.refusal)
         self._opened.push_async_callback(database.close)
         receivers = await self._receivers(database)
         terms = self._settings.terms
         if receivers:
-            relay = Relay(database, receivers, terms, self._clock, self._tasks)
+            relay = Relay(database, receivers, terms, self._clock, self._tasks, self._guard.pausing)
             self._opened.push_async_callback(relay.stop)
             relay.start(is_program=self._is_program)
         else:
             self._sweep("notification_log", LogRelay(database), terms.interval_seconds)
-        self._sweep("backlog", BacklogMetrics(database, self._clock), INTERVAL_SECONDS)
+        self._always("backlog", BacklogMetrics(database, self._clock), INTERVAL_SECONDS)
         return 0
 
     async def stop(self) -> None:
@@ -86,6 +98,10 @@ class DeliveryApp:
         await self._opened.aclose()
 
     def _sweep(self, name: str, work: Sweepable, interval_seconds: float) -> None:
+        """Sweep work that pauses while the database is recovered."""
+        self._always(name, self._guard.pausing(work), interval_seconds)
+
+    def _always(self, name: str, work: Sweepable, interval_seconds: float) -> None:
         task = self._tasks.sweep(name, work, interval_seconds)
         self._opened.push_async_callback(task.stop)
 
@@ -120,9 +136,9 @@ class DeliveryApp:
         texts, language = read_texts(settings.mail_templates), settings.mail_language
         if not look_up(language, texts, ""):
             raise SettingsError(f"TICKETS_MAIL_LANGUAGE is {language!r}; there is {', '.join(sorted(texts))}")
-        keys = await SigningKeys.open(database, settings.signing_key_file, self._clock)
+        keys = await SigningKeys.open(database, settings.signing_key_file, self._clock, self._guard.refusal)
         # A mail must not contain a token of a key that was retired since the start.
-        self._sweep("mail_signing_keys", keys, LOOK_SECONDS)
+        self._always("mail_signing_keys", keys, LOOK_SECONDS)
         limits = DrawingLimits(
             settings.drawing_workers,
             # Each mail in progress has one job; a job that nobody waits for any more may still stand in the queue.

@@ -6,7 +6,7 @@ deliveries after the claim.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Final
@@ -32,9 +32,17 @@ SILENT_SECONDS: Final = 60.0
 class Relay:
     """The sweepers of one relay: the dispatcher, a worker for each receiver, and the retention."""
 
-    def __init__(
-        self, database: Database, receivers: Sequence[Receiver], terms: DeliveryTerms, clock: Clock, tasks: Tasks
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of a relay
+        self,
+        database: Database,
+        receivers: Sequence[Receiver],
+        terms: DeliveryTerms,
+        clock: Clock,
+        tasks: Tasks,
+        pausing: Callable[[Sweepable], Sweepable] = lambda work: work,
     ) -> None:
+        # Wraps work that pauses while the database is recovered.
+        self._pausing = pausing
         self._receivers = receivers
         self._terms = terms
         self._workers = [ReceiverWorker(database, receiver, terms, clock) for receiver in receivers]
@@ -62,7 +70,7 @@ class Relay:
     def _sweep(
         self, name: str, work: Sweepable, interval_seconds: float, essential: Essential | None = None
     ) -> BackgroundTask:
-        task = self._tasks.sweep(name, work, interval_seconds, essential)
+        task = self._tasks.sweep(name, self._pausing(work), interval_seconds, essential)
         self._opened.push_async_callback(task.stop)
         return task
 

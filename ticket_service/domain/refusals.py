@@ -2,13 +2,16 @@
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from ticket_service.domain.events import Event
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.tickets import TicketFormat
 from ticketing.chassis.failures import Failure, dependency_unavailable
+
+# A recovery takes minutes.
+RETRY_RECOVERING: Final = timedelta(seconds=10)
 
 
 class Instead(StrEnum):
@@ -131,3 +134,12 @@ def refund_not_confirmable(status: str, provider: str | None, instead: Instead, 
     if provider is not None:
         metadata["provider"] = provider
     return Failure(Reason.ILLEGAL_TRANSITION, f"the refund is {status}: {why[instead]}", **metadata)
+
+
+def recovering() -> Failure:
+    """Return RECOVERING: the database was restored, and changes are refused until it is recovered."""
+    return Failure(
+        Reason.RECOVERING,
+        "the database was restored and is being recovered; try again later",
+        retry_after=RETRY_RECOVERING,
+    )

@@ -25,6 +25,7 @@ from ticket_service.domain.payments import SWEEPER_DELAY
 from ticket_service.domain.purchases import EXTERNAL, FREE, Item, Purchase, PurchaseStatus
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refusals import event_ended, event_not_found, payment_already_used, request_id_reused
+from ticket_service.domain.ticket_ids import ticket_ids_of
 from ticket_service.domain.tickets import Ticket, TicketStatus
 from ticketing.chassis.failures import OVERLOADED, RETRY_SOON, Failure
 
@@ -305,14 +306,17 @@ def _sell(inventory: Inventory, order: Order, items: tuple[Item, ...], batch: Sa
 
 def tickets_of(inventory: Inventory, purchase: Purchase, context: SaleContext) -> tuple[Ticket, ...]:
     """Return the tickets of a purchase; each takes the event's next revision."""
-    return tuple([_ticket(inventory, purchase, item, context) for item in purchase.items for _ in range(item.quantity)])
+    wanted = [item for item in purchase.items for _ in range(item.quantity)]
+    ids = ticket_ids_of(purchase.purchase_id, len(wanted), context.new_id())
+    return tuple([_ticket(inventory, purchase, pair, context) for pair in zip(wanted, ids, strict=True)])
 
 
-def _ticket(inventory: Inventory, purchase: Purchase, item: Item, context: SaleContext) -> Ticket:
+def _ticket(inventory: Inventory, purchase: Purchase, wanted: tuple[Item, UUID], context: SaleContext) -> Ticket:
+    item, ticket_id = wanted
     offer = inventory.event.offer(item.ticket_type)
     inventory.revision += 1
     return Ticket(
-        ticket_id=context.new_id(),
+        ticket_id=ticket_id,
         event_id=purchase.event_id,
         purchase_id=purchase.purchase_id,
         user_id=purchase.user_id,

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from ticket_service.domain.access import acts_as, administers
 from ticket_service.domain.events import AdmissionPolicy, Event, EventStatus, TicketType
+from ticket_service.domain.look_ups import shown_name
 from ticket_service.domain.refund_policy import Refund, in_full
 from ticket_service.domain.terms import PastTerms, full_refund_until, refund_owed
 from ticketing.chassis.callers import Caller, Role
@@ -95,6 +96,12 @@ class SoldTicket:
     language: str = ""
     # A service or an organizer bought for nobody by name; `buyer_id` is then the seller.
     is_guest: bool = False
+
+    @property
+    def holder_name(self) -> str:
+        """Return the name that the shop stored for the holder; "" if there is none, and after a transfer."""
+        name = self.metadata.get("holder_name")
+        return shown_name(name) if isinstance(name, str) and self.ticket.user_id == self.buyer_id else ""
 
     @property
     def full_refund_until(self) -> datetime | None:

@@ -3,6 +3,7 @@
 Worker processes that draw get the keys in memory. No log, notification or cached file contains one.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -10,6 +11,23 @@ from typing import Final
 from ticket_service.domain.tickets import TicketFormat
 
 WALLET_FORMATS: Final = frozenset({TicketFormat.APPLE_WALLET, TicketFormat.GOOGLE_WALLET})
+
+
+# The keys of an event's metadata that name a place, and the bounds of each in degrees.
+PLACE_BOUNDS: Final = {"latitude": 90, "longitude": 180}
+
+
+def place_faults(metadata: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Yield the key and the fault of each wrong part of the place in an event's metadata, which passes show."""
+    for name, bound in PLACE_BOUNDS.items():
+        other = next(one for one in PLACE_BOUNDS if one != name)
+        if name not in metadata:
+            if other in metadata:
+                yield name, f"is required with {other}"
+            continue
+        value = metadata[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -bound <= value <= bound:
+            yield name, f"is no number of degrees between -{bound} and {bound}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,9 +35,30 @@ _TICKETS: Final = sa.text("""
 """)
 
 
+_HAVE: Final = sa.text("""
+    SELECT count(*)
+    FROM unnest(CAST(:event_ids AS uuid[]), CAST(:ticket_ids AS uuid[]), CAST(:revisions AS bigint[]))
+        AS sent (event_id, ticket_id, revision)
+    JOIN tickets USING (event_id, ticket_id)
+    WHERE tickets.revision >= sent.revision
+""")
+
+
 def epoch(connection: Connection) -> str:
     """Return the epoch of the revisions of this database, as this version of the service sends their rows."""
     return f"{connection.execute(sa.select(feed.c.epoch)).scalar_one()}.{_FIELDS}"
+
+
+def have_all(connection: Connection, sent: Mapping[UUID, tuple[UUID, int]]) -> bool:
+    """Return whether each of these tickets, by event, still exists with its revision or a later one."""
+    if not sent:
+        return True
+    parameters = {
+        "event_ids": [str(event_id) for event_id in sent],
+        "ticket_ids": [str(ticket_id) for ticket_id, _ in sent.values()],
+        "revisions": [revision for _, revision in sent.values()],
+    }
+    return bool(connection.execute(_HAVE, parameters).scalar_one() == len(sent))
 
 
 def head(connection: Connection, event_id: UUID, ticket_id: UUID | None) -> Head | None:

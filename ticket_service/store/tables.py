@@ -664,6 +664,33 @@ signing_keys = sa.Table(
     sa.CheckConstraint("key_id >= 1", "key_id"),
 )
 
+# The recoveries of this database after a restore. While one has not ended, services change nothing.
+recoveries = sa.Table(
+    "recoveries",
+    metadata,
+    sa.Column("recovery_id", UUID, primary_key=True),
+    # OPERATOR, or LOST_COMMITS where the feed found that the database lacks changes.
+    sa.Column("cause", sa.Text, nullable=False),
+    # The moment to which the database was restored, as the operator says; NULL: unknown.
+    sa.Column("since", TIME),
+    sa.Column("begin_time", TIME, nullable=False),
+    sa.Column("end_time", TIME),
+    sa.Index("recoveries_open_uq", sa.text("(1)"), unique=True, postgresql_where=sa.text("end_time IS NULL")),
+)
+
+# The differences that a recovery mended, and what is lost; see `domain.recovery.FindingKind`.
+recovery_findings = sa.Table(
+    "recovery_findings",
+    metadata,
+    sa.Column("recovery_id", UUID, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    # The id of the event, ticket, purchase, payment or key.
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("event_id", UUID),
+    sa.Column("details", JSONB, nullable=False),
+    sa.Column("create_time", TIME, nullable=False),
+)
+
 # One row. The epoch changes when the database is restored from a backup, which invalidates old cursors.
 feed = sa.Table(
     "feed",

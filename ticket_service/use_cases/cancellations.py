@@ -194,7 +194,9 @@ class Cancellations:
             log.warning("cancellations are tried again later", extra=_log_fields(pending[0], failure))
 
 
-def settle(connection: Connection, event_id: UUID, outcomes: Mapping[UUID, Outcome], now: datetime) -> None:
+def settle(
+    connection: Connection, event_id: UUID, outcomes: Mapping[UUID, Outcome], now: datetime, *, notifies: bool = True
+) -> None:
     """Record the scan service's outcomes of cancellations of one event, if they are still PENDING."""
     event = lock_event(connection, event_id)
     pending = store.lock_pending(connection, event_id, list(outcomes))
@@ -221,7 +223,8 @@ def settle(connection: Connection, event_id: UUID, outcomes: Mapping[UUID, Outco
         cancellation_settled(cancellation, is_ordered=cancellation.cancellation_id in ordered)
         for cancellation in settled
     )
-    outbox.write(connection, list(chain.from_iterable(notifications)), now)
+    if notifies:
+        outbox.write(connection, list(chain.from_iterable(notifications)), now)
     revoked = [cancellation for cancellation in pending if outcomes[cancellation.cancellation_id].revoked]
     if revoked:
         store.release_tickets(connection, event_id, revoked, event.revision, now)

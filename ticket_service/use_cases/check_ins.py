@@ -32,7 +32,7 @@ async def report(
     now = clock()
     last = latest(reports)
     try:
-        return await database.run(lambda connection: _apply(connection, last, now)), frozenset()
+        return await database.run(lambda connection: apply_reports(connection, last, now)), frozenset()
     except RowsLocked:
         if not skip_locked:
             raise
@@ -40,7 +40,7 @@ async def report(
     def apply_free(connection: Connection) -> tuple[list[CheckInConflict], frozenset[tuple[UUID, UUID]]]:
         locked = store.find(connection, last) - store.lock(connection, last, skip_locked=True).keys()
         free = [report for report in last if (report.event_id, report.ticket_id) not in locked]
-        return _apply(connection, free, now), locked
+        return apply_reports(connection, free, now), locked
 
     return await database.run(apply_free)
 
@@ -50,7 +50,8 @@ async def list_known(database: Database, after: tuple[UUID, UUID], limit: int) -
     return await database.run(lambda connection: store.list_known(connection, after, limit))
 
 
-def _apply(connection: Connection, reports: Sequence[CheckIn], now: datetime) -> list[CheckInConflict]:
+def apply_reports(connection: Connection, reports: Sequence[CheckIn], now: datetime) -> list[CheckInConflict]:
+    """Apply one report for each ticket, in the order of `latest`, unless it is outdated; return the conflicts."""
     applied, conflicts = judge(reports, store.lock(connection, reports))
     store.apply(connection, applied, now)
     outbox.write(connection, checked_in(applied), now)

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 
 from ticket_service.domain.feed import Page
 from ticket_service.store import feed as store
+from ticket_service.use_cases.recovery_guard import RecoveryGuard
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import Database
 from ticketing.chassis.tasks import BackgroundTask, Essential, Tasks
@@ -72,6 +73,10 @@ class _Watcher:
         """Return the number of changes that are left; the thread of the metrics calls this."""
         return sum(head - self.cursor(event_id) for event_id, head in self._behind.copy().items())
 
+    def seems_beyond(self, heads: Mapping[UUID, int]) -> bool:
+        """Return whether the reader has a later revision of an event than these."""
+        return any(self.cursor(event_id) > head for event_id, head in heads.items())
+
     def cursor(self, event_id: UUID) -> int:
         return self.cursors.get(event_id, BEGINNING)
 
@@ -105,11 +110,15 @@ class _Watcher:
 class Feed:
     """The watchers of this process and the one poller that serves them."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, guard: RecoveryGuard) -> None:
+        self._guard = guard
         self._database = database
         self._clock = clock
         self._watchers: set[_Watcher] = set()
         self._heads: dict[UUID, int] = {}
+        # The last sent change of each event. Changes of one event commit in order: as long as the database has this one,
+        # it has all before it, also where sales after a failover have passed every cursor.
+        self._last_sent: dict[UUID, tuple[UUID, int]] = {}
         self._is_draining = False
         self._polls = 0
         self._poller: BackgroundTask | None = None
@@ -124,6 +133,7 @@ class Feed:
         essential = Essential(SILENT_SECONDS, excuses_outages=True)
         self._poller = tasks.new("feed", self._poll_watched, POLL_SECONDS, essential, MAX_BACKOFF_SECONDS)
         self._poller.start()
+        self._guard.on_begin = self._notify_all
 
     def wake(self) -> None:
         """Poll at once, after a commit."""
@@ -133,6 +143,9 @@ class Feed:
     def drain(self) -> None:
         """End every stream; the readers continue at another process."""
         self._is_draining = True
+        self._notify_all()
+
+    def _notify_all(self) -> None:
         for watcher in self._watchers:
             watcher.has_changes.set()
 
@@ -147,24 +160,36 @@ class Feed:
     ) -> AsyncGenerator[tuple[str, Sequence[Page]], None]:
         """Yield the epoch and the pages of changes as they come; end when drained.
 
+        A cursor beyond the last revision of its event, in the same epoch, proves that the database lacks changes that it
+        had committed: it was restored, or a replica was promoted that had not received them. Then a recovery begins.
+
         Args:
             afters: the last received revision of each event.
             epoch: the epoch of the revisions; in another epoch they are invalid, and every event starts anew.
             max_events: the maximum number of pages that are yielded at once.
+
+        Raises:
+            Failure: RECOVERING.
         """
         own_epoch = await self._database.run(store.epoch)
         watcher = _Watcher(afters if epoch == own_epoch else dict.fromkeys(afters, BEGINNING))
         # The watcher is registered before the first read, so that no commit in between is missed.
         self._watchers.add(watcher)
         try:
-            watcher.note(await self._look(named=list(afters)))
+            heads = await self._look(named=list(afters))
+            if _epoch_of_database(epoch) == _epoch_of_database(own_epoch) and _is_beyond(afters, heads):
+                await self._guard.report_lost_commits()
+            watcher.note(heads)
             while not self._is_draining:
+                self._guard.check_recovering()
                 while behind := watcher.take():
                     for pages in _together(await self._read(behind), max_events):
                         if new := [page for page in pages if watcher.advance(page)]:
+                            self._remember(new)
                             yield own_epoch, new
                         if self._is_draining:
                             return
+                        self._guard.check_recovering()
                 watcher.behind_since = None
                 await watcher.has_changes.wait()
                 watcher.has_changes.clear()
@@ -176,9 +201,23 @@ class Feed:
         return max((monotonic() - begin for begin in since if begin is not None), default=0.0)
 
     async def _read(self, behind: Mapping[UUID, int]) -> list[Page]:
-        return await self._database.run(
-            lambda connection: store.pages(connection, behind, PAGE_TICKETS), isolation="REPEATABLE READ"
-        )
+        sent = {event_id: self._last_sent[event_id] for event_id in behind if event_id in self._last_sent}
+
+        def read(connection: Connection) -> tuple[bool, list[Page]]:
+            return store.have_all(connection, sent), store.pages(connection, behind, PAGE_TICKETS)
+
+        is_whole, pages = await self._database.run(read, isolation="REPEATABLE READ")
+        if not is_whole:
+            await self._guard.report_lost_commits()
+            self._last_sent.clear()
+            self._guard.check_recovering()
+        return pages
+
+    def _remember(self, sent: Sequence[Page]) -> None:
+        for page in sent:
+            if page.tickets:
+                last = page.tickets[-1]
+                self._last_sent[page.event.event_id] = (UUID(last.ticket_id), last.revision)
 
     async def _look(self, named: Iterable[UUID]) -> dict[UUID, int]:
         """Read the revisions of all live events and of the named events."""
@@ -210,10 +249,26 @@ class Feed:
     async def _poll(self, *, is_full: bool) -> None:
         named = set(chain.from_iterable(watcher.cursors for watcher in self._watchers)) if is_full else set()
         heads = await self._look(named)
+        for watcher in list(self._watchers):
+            if watcher.seems_beyond(heads):
+                # A stream may have read further than this look, so only a second look proves it.
+                cursors = {event_id: after for event_id, after in watcher.cursors.items() if after != BEGINNING}
+                if _is_beyond(cursors, await self._look(named=cursors)):
+                    await self._guard.report_lost_commits()
         changed = {event_id: head for event_id, head in heads.items() if self._heads.get(event_id) != head}
         self._heads.update(changed)
         for watcher in self._watchers:
             watcher.note(changed)
+
+
+def _epoch_of_database(epoch: str) -> str:
+    """Return the epoch without the version of the sent fields."""
+    return epoch.partition(".")[0]
+
+
+def _is_beyond(cursors: Mapping[UUID, int], heads: Mapping[UUID, int]) -> bool:
+    """Return whether a cursor is beyond the last revision of its event, or of an event that does not exist."""
+    return any(after > heads.get(event_id, BEGINNING) for event_id, after in cursors.items())
 
 
 def _together(pages: Sequence[Page], max_events: int) -> Iterator[Sequence[Page]]:

@@ -17,7 +17,7 @@ from ticket_service.adapters.key_file import private_keys
 from ticket_service.domain.tokens import PublicKey, Signer
 from ticket_service.store import keys as store
 from ticketing.chassis.clock import Clock
-from ticketing.chassis.database import Database
+from ticketing.chassis.database import Database, Refusal
 from ticketing.chassis.settings import SettingsError
 
 PUBLISHED_AHEAD: Final = timedelta(minutes=10)
@@ -28,7 +28,8 @@ LOOK_SECONDS: Final = 30.0
 class SigningKeys:
     """The keys with which this process can sign; `key_file` contains them, and the database their public keys."""
 
-    def __init__(self, database: Database, key_file: Path, clock: Clock) -> None:
+    def __init__(self, database: Database, key_file: Path, clock: Clock, refusal: Refusal = lambda: None) -> None:
+        self._refusal = refusal
         self._database = database
         self._key_file = key_file
         self._clock = clock
@@ -36,32 +37,46 @@ class SigningKeys:
         self._signers: Sequence[tuple[datetime, Signer]] = ()
 
     @classmethod
-    async def open(cls, database: Database, key_file: Path, clock: Clock) -> "SigningKeys":
+    async def open(
+        cls, database: Database, key_file: Path, clock: Clock, refusal: Refusal = lambda: None
+    ) -> "SigningKeys":
         """Read the private keys and publish those that the database does not contain yet.
+
+        While `refusal` returns a failure, nothing is published: a restored database lacks the ids of newer keys.
 
         Raises:
             SettingsError: the file cannot be used, or every key in it is retired.
         """
-        keys = cls(database, key_file, clock)
+        keys = cls(database, key_file, clock, refusal)
         await keys.sweep()
         return keys
 
     async def sweep(self) -> bool:
         """Read the file again, as `open` does; after an error the previous keys stay in use."""
         private = await asyncio.to_thread(private_keys, self._key_file)
-        published = await self._database.run(lambda connection: publish(connection, private, self._clock()))
+        refused = self._refusal() is not None
+        if refused:
+            published = {key.public_key: key for key in await public_keys(self._database)}
+        else:
+            published = await self._database.run(lambda connection: publish(connection, private, self._clock()))
         signers = [
             (public.activate_time, Signer(public.key_id, key))
-            for key, public in zip(private, published, strict=True)
-            if public.retire_time is None
+            for key in private
+            if (public := published.get(bytes(key.verify_key))) is not None and public.retire_time is None
         ]
-        if not signers:
+        if not signers and not refused:
             raise SettingsError(f"every key in the signing key file {self._key_file} is retired")
         self._signers = sorted(signers, key=lambda entry: (entry[0], entry[1].key_id))
         return False
 
     def signer(self) -> Signer:
-        """Return the newest key that is active."""
+        """Return the newest key that is active.
+
+        Raises:
+            Failure: while the database is recovered, it may lack every key of the file.
+        """
+        if not self._signers and (refused := self._refusal()) is not None:
+            raise refused
         now = self._clock()
         active = [signer for activate_time, signer in self._signers if activate_time <= now]
         # No key is active if another host, whose clock is ahead, has just published the first key.
@@ -73,8 +88,8 @@ async def public_keys(database: Database) -> list[PublicKey]:
     return await database.run(store.all_keys)
 
 
-def publish(connection: Connection, private: Sequence[SigningKey], now: datetime) -> list[PublicKey]:
-    """Return the public key of each private key; a new key gets an id that no other host can assign."""
+def publish(connection: Connection, private: Sequence[SigningKey], now: datetime) -> dict[bytes, PublicKey]:
+    """Return all public keys, also those of `private`; a new key gets an id that no other host can assign."""
     store.lock(connection)
     known = {key.public_key: key for key in store.all_keys(connection)}
     own = [bytes(key.verify_key) for key in private]
@@ -90,4 +105,4 @@ def publish(connection: Connection, private: Sequence[SigningKey], now: datetime
         )
         store.add(connection, key)
         known[public] = key
-    return [known[public] for public in own]
+    return known

@@ -69,11 +69,18 @@ class Sales:
         settings: the settings of every sale.
         clock: returns the present time.
         on_change: called after each commit, so that the feed sends the tickets at once.
+        check: raises the failure with which all orders are refused at present.
     """
 
     def __init__(
-        self, connection: LoopConnection, settings: SaleSettings, clock: Clock, on_change: Callable[[], None]
+        self,
+        connection: LoopConnection,
+        settings: SaleSettings,
+        clock: Clock,
+        on_change: Callable[[], None],
+        check: Callable[[], None] = lambda: None,
     ) -> None:
+        self._check = check
         self._connection = connection
         self._settings = settings
         self._clock = clock
@@ -88,6 +95,7 @@ class Sales:
             max_waiting=MAX_WAITING,
             weigh=_tickets,
             gather_seconds=GATHER_SECONDS,
+            describe=lambda order: {"event_id": str(order.event_id)},
         )
 
     async def buy(self, order: Order) -> SaleOutcome:
@@ -100,6 +108,8 @@ class Sales:
         self._connection.close()
 
     async def _process(self, orders: Sequence[Order]) -> Sequence[SaleOutcome | Failure]:
+        # The orders may have waited since their calls were checked.
+        self._check()
         free = [index for index, order in enumerate(orders) if order.event_id not in self._skipped]
         if len(free) == len(orders):
             outcomes = await self._wait_and_sell(orders)

@@ -12,12 +12,20 @@ it either.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import Context
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from ticketing.chassis import tracing
 from ticketing.chassis.failures import Failure, overloaded
+from ticketing.chassis.waits import FACTS
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 log = logging.getLogger(__name__)
 Request = TypeVar("Request")
@@ -32,6 +40,15 @@ REFUSED = Counter("batch_refused_total", "Requests refused with OVERLOADED, beca
 Process = Callable[[Sequence[Request]], Awaitable[Sequence[Answer | Failure]]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[Request, Answer]):
+    """A request that waits, its answer, and its span where tracing is on."""
+
+    request: Request
+    answer: "asyncio.Future[Answer]"
+    span: "Span | None"
+
+
 class Batcher(Generic[Request, Answer]):
     """Runs `process`, which answers a batch in order, on one batch at a time.
 
@@ -40,6 +57,7 @@ class Batcher(Generic[Request, Answer]):
 
     `max_batch` bounds the weight of a batch by `weigh` (1 or more per request); a single request may exceed it. The request
     after `max_waiting` waiting ones is OVERLOADED. A batch that follows another waits `gather_seconds` for more requests.
+    `describe` returns the ids of a request for its span.
     """
 
     def __init__(  # noqa: PLR0913 - a name, a function, and keywords
@@ -51,6 +69,7 @@ class Batcher(Generic[Request, Answer]):
         max_waiting: int,
         weigh: Callable[[Request], int] = lambda _: 1,
         gather_seconds: float = 0.0,
+        describe: Callable[[Request], Mapping[str, str]] = lambda _: {},
     ) -> None:
         self._name = name
         self._process = process
@@ -58,7 +77,8 @@ class Batcher(Generic[Request, Answer]):
         self._weigh = weigh
         self._max_waiting = max_waiting
         self._gather_seconds = gather_seconds
-        self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
+        self._describe = describe
+        self._waiting: deque[_Entry[Request, Answer]] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._size, self._refused = BATCH_SIZE.labels(name), REFUSED.labels(name)
         WAITING.labels(name).set_function(self._waiting.__len__)
@@ -71,7 +91,12 @@ class Batcher(Generic[Request, Answer]):
         Raises:
             Failure: OVERLOADED where too many requests wait, or the Failure that `process` answered.
         """
-        return await self.enqueue(request)
+        begin = perf_counter()
+        try:
+            return await self.enqueue(request)
+        finally:
+            if (facts := FACTS.get()) is not None:
+                facts.add(f"batch of {self._name}", perf_counter() - begin)
 
     def enqueue(self, request: Request) -> "asyncio.Future[Answer]":
         """Return a future of the answer, for a caller that submits more requests meanwhile.
@@ -83,9 +108,14 @@ class Batcher(Generic[Request, Answer]):
             self._refused.inc()
             raise overloaded(self._name)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future))
+        span = None
+        if (tracer := tracing.current()) is not None:
+            span = tracer.start_request(self._name, self._describe(request))
+            future.add_done_callback(tracer.ending(span))
+        self._waiting.append(_Entry(request, future, span))
         if self._worker is None:
-            self._worker = asyncio.create_task(self._work(), name=f"batcher {self._name}")
+            # In a context of its own: a line about a batch has not the request id of its first request.
+            self._worker = asyncio.create_task(self._work(), name=f"batcher {self._name}", context=Context())
         return future
 
     async def close(self) -> None:
@@ -103,25 +133,25 @@ class Batcher(Generic[Request, Answer]):
         finally:
             self._worker = None
 
-    def _next(self) -> list[tuple[Request, asyncio.Future[Answer]]]:
-        batch: list[tuple[Request, asyncio.Future[Answer]]] = []
+    def _next(self) -> list[_Entry[Request, Answer]]:
+        batch: list[_Entry[Request, Answer]] = []
         remaining_weight = self._max_batch
         while self._waiting:
-            request, future = self._waiting[0]
-            weight = self._weigh(request)
+            weight = self._weigh(self._waiting[0].request)
             if batch and weight > remaining_weight:
                 break
-            self._waiting.popleft()
+            entry = self._waiting.popleft()
             # The future of a cancelled request is done. It is skipped, because a batch that contained one hung.
-            if not future.done():
-                batch.append((request, future))
+            if not entry.answer.done():
+                batch.append(entry)
                 remaining_weight -= weight
         return batch
 
-    async def _run(self, batch: list[tuple[Request, asyncio.Future[Answer]]]) -> None:
+    async def _run(self, batch: list[_Entry[Request, Answer]]) -> None:
         self._size.observe(len(batch))
         try:
-            answers = await self._process([request for request, _ in batch])
+            with tracing.batch(f"batch of {self._name}", [entry.span for entry in batch]):
+                answers = await self._process([entry.request for entry in batch])
             # A batch with too few answers is processed one by one: a caller without an answer would wait for ever.
             answered = list(zip(batch, answers, strict=True))
         except Failure as failure:
@@ -132,15 +162,15 @@ class Batcher(Generic[Request, Answer]):
                 for entry in batch:
                     await self._run([entry])
                 return
-            _complete(batch[0][1], error)
+            _complete(batch[0].answer, error)
             return
         except BaseException:
             # The batch was cancelled, and so are its callers.
-            for _, future in batch:
-                future.cancel()
+            for entry in batch:
+                entry.answer.cancel()
             raise
-        for (_, future), answer in answered:
-            _complete(future, answer)
+        for entry, answer in answered:
+            _complete(entry.answer, answer)
 
 
 def _complete(future: "asyncio.Future[Answer]", answer: Answer | Exception) -> None:

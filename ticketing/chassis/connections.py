@@ -18,6 +18,9 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - a class
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.engine.interfaces import ExceptionContext
 
+from ticketing.chassis import tracing
+from ticketing.chassis.error_texts import error_text
+
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS: Final = 3
@@ -51,7 +54,13 @@ class OutageLog:
         if now < self._next_time:
             self._unlogged += 1
             return
-        log.warning("the database did not answer", extra={"error": str(error), "unlogged": self._unlogged})
+        log.warning(
+            "the database did not answer",
+            extra={
+                "error": error_text(error) if isinstance(error, BaseException) else error,
+                "unlogged": self._unlogged,
+            },
+        )
         self._next_time, self._unlogged = now + OUTAGE_LOG_SECONDS, 0
 
 
@@ -84,14 +93,18 @@ class ConnectionInUse:
         with self._lock:
             self._connection = None
 
-    def interrupt(self) -> None:
-        """End the wait for the server; the unit of work fails, and opens no other connection."""
+    def interrupt(self) -> bool:
+        """End the wait for the server; the unit of work fails, and opens no other connection.
+
+        Return whether the unit of work used a connection.
+        """
         with self._lock:
             self._is_interrupted = True
             if self._connection is None or self._connection.closed:
-                return
+                return False
             with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as duplicate:
                 duplicate.shutdown(socket.SHUT_RDWR)
+            return True
 
     def note(self, connection: Connection) -> None:
         """Note the connection.
@@ -203,6 +216,8 @@ def open_engine(url: URL, application_name: str, limits: Mapping[str, int] | Non
         with connection.cursor() as cursor:
             cursor.execute(statements)
         connection.autocommit = False
+
+    tracing.record_statements(engine)
 
     @sa.event.listens_for(engine, "handle_error")
     def renew_connections(context: ExceptionContext) -> None:

@@ -14,17 +14,23 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Final, TypeVar
 
+import sqlalchemy as sa
 from prometheus_client import Gauge, Histogram
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ticketing.chassis.backoff import backoff_seconds
-from ticketing.chassis.connections import CONNECT_SECONDS, OUTAGES, ConnectionInUse, open_engine
+from ticketing.chassis.connections import CONNECT_SECONDS, OUTAGES, READ_ONLY, ConnectionInUse, open_engine
 from ticketing.chassis.failures import OVERLOADED, RETRY_SOON, Failure, dependency_unavailable, overloaded
+from ticketing.chassis.waits import waiting_for
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+# A function that returns the failure with which changes are refused at present; None: they are allowed.
+Refusal = Callable[[], Failure | None]
+
+_SET_READ_ONLY: Final = sa.text("SET TRANSACTION READ ONLY")
 
 THREADS_OF = Gauge("database_pool_threads", "Threads of a pool, and so the maximum of its connections.", ["pool"])
 UNDER_WAY = Gauge("database_pool_under_way", "Units of work of a pool that run or wait for a thread.", ["pool"])
@@ -89,12 +95,20 @@ class Database:
     """A database and the pools of threads and connections that run units of work on it.
 
     `run` uses the pool of `name`, at most `threads` at once; `read` uses that of its long reads. A connection opens with
-    the first work that needs it and closes when it is idle. `limits` are those of `session_settings`.
+    the first work that needs it and closes when it is idle. `limits` are those of `session_settings`. While `refusal`
+    returns a failure, transactions are read-only, and work that changes something raises it.
     """
 
-    def __init__(self, url: URL, name: str, threads: int = 8, limits: Mapping[str, int] | None = None) -> None:
-        self._pool = _Pool(url, name, threads, limits or {})
-        self._reads = _Pool(url, f"{name} reads", READ_THREADS, READ_MILLISECONDS, READ_REST)
+    def __init__(
+        self,
+        url: URL,
+        name: str,
+        threads: int = 8,
+        limits: Mapping[str, int] | None = None,
+        refusal: Refusal = lambda: None,
+    ) -> None:
+        self._pool = _Pool(url, name, threads, limits or {}, refusal=refusal)
+        self._reads = _Pool(url, f"{name} reads", READ_THREADS, READ_MILLISECONDS, READ_REST, refusal)
 
     async def run(self, work: Callable[[Connection], T], *, isolation: str | None = None) -> T:
         """Run `work` in one transaction in a thread and return its result once committed.
@@ -122,8 +136,17 @@ class Database:
 class _Pool:
     """Threads with one connection each, and the queue in front of them."""
 
-    def __init__(self, url: URL, name: str, threads: int, limits: Mapping[str, int], rest: float = 0.0) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - the settings of one pool
+        self,
+        url: URL,
+        name: str,
+        threads: int,
+        limits: Mapping[str, int],
+        rest: float = 0.0,
+        refusal: Refusal = lambda: None,
+    ) -> None:
         self._name = name
+        self._refusal = refusal
         self._rest = rest
         # `until` is the end of the rest of each thread, a time of perf_counter().
         self._resting = threading.local()
@@ -151,16 +174,22 @@ class _Pool:
     async def run(self, work: Callable[[Connection], T], isolation: str | None) -> T:
         if self._under_way >= self._max_under_way:
             raise overloaded("database work")
-        self._count(1)
-        context, begin, in_use = contextvars.copy_context(), time.perf_counter(), ConnectionInUse()
-        submitted = self._threads.submit(lambda: context.run(self._run_in_thread, work, isolation, begin, in_use))
-        submitted.add_done_callback(lambda _: self._count(-1))
+        in_use = ConnectionInUse()
         try:
-            async with asyncio.timeout(MAX_SECONDS):
-                return await asyncio.wrap_future(submitted)
+            # The name of the function tells the transactions of a pool apart.
+            with waiting_for(f"database ({self._name})", **{"code.function.name": getattr(work, "__qualname__", "")}):
+                self._count(1)
+                context, begin = contextvars.copy_context(), time.perf_counter()
+                submitted = self._threads.submit(
+                    lambda: context.run(self._run_in_thread, work, isolation, begin, in_use)
+                )
+                submitted.add_done_callback(lambda _: self._count(-1))
+                async with asyncio.timeout(MAX_SECONDS):
+                    return await asyncio.wrap_future(submitted)
         except TimeoutError as error:
-            # Otherwise the thread would wait for as long as the server hangs.
-            in_use.interrupt()
+            # Otherwise the thread would wait for as long as the server hangs, and the next one on its idle connections.
+            if in_use.interrupt():
+                self._engine.dispose()
             OUTAGES.write(f"no answer within {MAX_SECONDS:g} s")
             raise dependency_unavailable("database") from error
 
@@ -192,6 +221,7 @@ class _Pool:
                         connection.execution_options(isolation_level=isolation)
                     connection.info[_AFTER_COMMIT] = actions = list[Callable[[], None]]()
                     with connection.begin():
+                        self._forbid_changes(connection)
                         result = work(connection)
                     for action in actions:
                         action()
@@ -208,6 +238,10 @@ class _Pool:
             time.sleep(backoff_seconds(attempt, first=BACKOFF_SECONDS, max_seconds=1))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
+    def _forbid_changes(self, connection: Connection) -> None:
+        if self._refusal() is not None:
+            connection.execute(_SET_READ_ONLY)
+
     def _failure(self, error: DBAPIError, state: str | None) -> Failure | None:
         """Return the Failure of an error of PostgreSQL; None where the statement is wrong."""
         if state in {LOCKED, TOO_LONG}:
@@ -216,6 +250,8 @@ class _Pool:
                 "a statement reached a limit", extra={"pool": self._name, "state": state, "statement": statement}
             )
             return RowsLocked() if state == LOCKED else overloaded("work for the database in one call", RETRY_TOO_LONG)
+        if state == READ_ONLY and (refused := self._refusal()) is not None:
+            return refused
         if isinstance(error, OperationalError) or error.connection_invalidated:
             OUTAGES.write(error.orig)
             return dependency_unavailable("database")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -23,14 +24,16 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from prometheus_client import Counter, Histogram
 
+from ticketing.chassis import tracing
 from ticketing.chassis.authentication import Attempt, Authenticator, authorizations, bearer_token
 from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.failures import FORBIDDEN, OVERLOADED, UNAUTHENTICATED, Failure, invalid, unauthenticated
 from ticketing.chassis.ids import new_id
 from ticketing.chassis.limits import CallLimiter
 from ticketing.chassis.logs import REQUEST_ID
-from ticketing.chassis.statuses import Catalogue, internal_status
+from ticketing.chassis.statuses import REASON_PREFIX, Catalogue, internal_status
 from ticketing.chassis.tls import certified_names
+from ticketing.chassis.waits import FACTS, CallFacts, ids_of
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +52,8 @@ FAILED = Counter(
 # The caches need no bound: only methods that exist reach them.
 _counter, _timer, _failure = cache(CALLS.labels), cache(SECONDS.labels), cache(FAILED.labels)
 
+# The default of TICKETING_SLOW_CALL_SECONDS.
+SLOW_SECONDS: Final = 1.0
 # This value replaces a message whose bytes do not decode: invalid UTF-8, truncated, garbage.
 MALFORMED: Final = object()
 
@@ -73,6 +78,16 @@ def current_caller() -> Caller:
     return _CALLER.get()
 
 
+def log_refused_messages(text: str, reason: str, **facts: object) -> None:
+    """Log that messages of the present stream were refused, with the caller and the ids of the stream."""
+    fields: dict[str, object] = {"reason": REASON_PREFIX + reason, **facts}
+    if (caller := _CALLER.get(None)) is not None:
+        fields |= {"caller": caller.subject, "role": _role(caller)}
+    if (of_stream := FACTS.get()) is not None:
+        fields |= of_stream.ids
+    log.log(logging.WARNING if reason == OVERLOADED else logging.INFO, text, extra=fields)
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """An interceptor that wraps all handlers except health and reflection; streaming handlers must be async generators.
 
@@ -81,21 +96,27 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         limiter: limits calls, streams and failed authentication; messages within a stream have limits of their own.
         verify_local_token: verifies a token that the service itself issued, an unknown one within the given context;
             returns None for any other token.
+        slow_seconds: the duration from which on the log has a line about a unary call.
+        check_method: raises the Failure with which a method is refused at present, to callers that may call it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what an interceptor needs
         self,
         authenticator: Authenticator,
         policy: Policy,
         catalogue: Catalogue,
         limiter: CallLimiter,
         verify_local_token: LocalTokenVerifier | None = None,
+        slow_seconds: float = SLOW_SECONDS,
+        check_method: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._check_method = check_method
         self._authenticator = authenticator
         self._policy = policy
         self._catalogue = catalogue
         self._limiter = limiter
         self._verify_local_token = verify_local_token
+        self._slow_seconds = slow_seconds
         # A rate needs a sample before the first error.
         for method in policy:
             _failure(method, "INTERNAL")
@@ -122,9 +143,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _wrap_unary(self, handler: Any, method: str, metadata: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            async with _CallCompletion(method, context, self._catalogue) as ending:
+            async with _CallCompletion(method, context, self._catalogue, self._slow_seconds) as ending:
                 caller = await self._authorize(method, metadata, context)
-                ending.is_identified = caller is not None
+                ending.begin(caller, request, metadata)
                 _check_decoded(request)
                 if caller is None:
                     peer = self._limiter.peer(context.peer(), metadata)
@@ -136,9 +157,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _wrap_stream(self, handler: Any, method: str, metadata: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-            async with _CallCompletion(method, context, self._catalogue) as ending:
+            async with _CallCompletion(method, context, self._catalogue, math.inf) as ending:
                 caller = await self._authorize(method, metadata, context)
-                ending.is_identified = caller is not None
+                ending.begin(caller, request, metadata, is_stream=True)
                 _check_decoded(request)
                 # Close the handler here, not in the garbage collector: its `finally` must run at once.
                 with self._limiter.stream(caller, self._limiter.peer(context.peer(), metadata)):
@@ -157,12 +178,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if roles is not None and not roles:
             return None
         caller = await self._caller(metadata, context)
+        # The log names a caller without the role too.
+        _CALLER.set(caller)
         if roles is None or not caller.is_any(*roles):
-            role = ",".join(sorted(caller.roles))
+            role = _role(caller)
             raise Failure(FORBIDDEN, f"{method} is not for the role {role}", method=method, role=role)
-        # A role counts only where the method names it: a caller with two roles must not reach the objects of the one by
-        # the methods of the other.
-        _CALLER.set(caller if caller.roles <= roles else replace(caller, roles=caller.roles & roles))
+        if not caller.roles <= roles:
+            # A role counts only where the method names it: a caller with two roles must not reach the objects of the one by
+            # the methods of the other.
+            _CALLER.set(replace(caller, roles=caller.roles & roles))
+        self._check_method(method)
         return caller
 
     @asynccontextmanager
@@ -211,15 +236,33 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 
 class _CallCompletion:
-    """A context that converts a handler's exception to a status, then counts and logs the result of the call."""
+    """A context that converts a handler's exception to a status, then counts, records and logs the result of the call."""
 
-    def __init__(self, method: str, context: grpc.aio.ServicerContext[Any, Any], catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        method: str,
+        context: grpc.aio.ServicerContext[Any, Any],
+        catalogue: Catalogue,
+        slow_seconds: float,
+    ) -> None:
         self._method = method
         self._context = context
         self._catalogue = catalogue
+        self._slow_seconds = slow_seconds
         self._begin = time.perf_counter()
-        # False: a refusal is one of the caller's credential, which `FailedAuthentications` logs within bounds.
-        self.is_identified = False
+        # None: a refusal is one of the caller's credential, which `FailedAuthentications` logs within bounds.
+        self._caller: Caller | None = None
+        self._request: Any = None
+        self._facts = CallFacts()
+        FACTS.set(self._facts)
+        self._trace: tracing.CallTrace | None = None
+
+    def begin(self, caller: Caller | None, request: Any, metadata: Any, *, is_stream: bool = False) -> None:
+        """Note the identified caller, and continue its trace; others may not decide that their calls are recorded."""
+        self._caller, self._request = caller, request
+        if caller is not None and (tracer := tracing.current()) is not None:
+            seconds, facts = time.perf_counter() - self._begin, {"role": _role(caller), **ids_of(request)}
+            self._trace = tracer.begin_call(self._method, metadata, seconds, facts, is_stream=is_stream)
 
     async def __aenter__(self) -> Self:
         return self
@@ -243,20 +286,47 @@ class _CallCompletion:
         else:
             error_id = str(new_id())
             log.error("unexpected exception", exc_info=error, extra={"error_id": error_id, "method": self._method})
-            self._record("INTERNAL", reason="INTERNAL")
+            _failure(self._method, "INTERNAL").inc()
+            self._record("INTERNAL", error_id=error_id)
             await self._context.abort_with_status(internal_status(error_id))
 
-    def _record(self, code: str, reason: str = "") -> None:
+    def _record(self, code: str, reason: str = "", **facts: str) -> None:
         seconds = time.perf_counter() - self._begin
         _counter(self._method, code).inc()
         _timer(self._method).observe(seconds)
         if reason:
             _failure(self._method, reason).inc()
-        is_routine = code == "OK" or (not self.is_identified and reason in {UNAUTHENTICATED, OVERLOADED})
+        # The answer to a refused credential is delayed on purpose.
+        is_slow = seconds >= self._slow_seconds and not self._is_refused_credential(reason)
+        if code != "OK" or is_slow or log.isEnabledFor(logging.DEBUG):
+            self._log(code, reason, seconds, facts, is_slow=is_slow)
+        if self._trace is not None:
+            self._trace.end(code, reason)
+
+    def _log(self, code: str, reason: str, seconds: float, facts: Mapping[str, str], *, is_slow: bool) -> None:
+        is_routine = code == "OK" or self._is_refused_credential(reason)
         level = logging.DEBUG if is_routine else logging.WARNING if reason == OVERLOADED else logging.INFO
-        if log.isEnabledFor(level):
-            fields = {"method": self._method, "code": code, "milliseconds": round(seconds * 1000, 3)}
-            log.log(level, "call ended", extra={**fields, "reason": reason} if reason else fields)
+        fields: dict[str, object] = {"method": self._method, "code": code, "milliseconds": round(seconds * 1000, 3)}
+        if reason:
+            fields["reason"] = REASON_PREFIX + reason
+        # A caller without the role of the method is known too.
+        if (caller := self._caller or _CALLER.get(None)) is not None:
+            fields |= {"caller": caller.subject, "role": _role(caller)}
+        fields |= {**ids_of(self._request), **self._facts.ids, **facts}
+        if self._trace is not None:
+            fields["trace_id"] = self._trace.trace_id
+        if is_slow:
+            level = logging.WARNING
+            fields["waited_milliseconds"] = {what: round(1000 * s, 3) for what, s in self._facts.seconds.items()}
+        log.log(level, "a slow call ended" if is_slow else "call ended", extra=fields)
+
+    def _is_refused_credential(self, reason: str) -> bool:
+        """Return whether `FailedAuthentications` logs the refusal, within bounds by address."""
+        return self._caller is None and reason in {UNAUTHENTICATED, OVERLOADED}
+
+
+def _role(caller: Caller) -> str:
+    return ",".join(sorted(caller.roles))
 
 
 def _codec(handler: grpc.RpcMethodHandler[Any, Any]) -> tuple[Any, Any]:

@@ -16,6 +16,7 @@ from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE
 from psycopg2.extensions import connection as AsyncConnection  # noqa: N812 - a class with a lower-case name
 from sqlalchemy.engine import URL
 
+from ticketing.chassis import tracing
 from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.connections import (
     CONNECT_SECONDS,
@@ -137,8 +138,9 @@ class LoopConnection:
         if connection is None:
             raise psycopg2.InterfaceError("the connection is closed")
         cursor = connection.cursor()
-        cursor.execute(statements, arguments)
-        await self._wait_for_result(connection)
+        with tracing.statement(statements):
+            cursor.execute(statements, arguments)
+            await self._wait_for_result(connection)
         return cursor.fetchall() if cursor.description else []
 
     def close(self) -> None:

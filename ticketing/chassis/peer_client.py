@@ -1,20 +1,41 @@
 """The client side of calls to the other service: channel, credential, request id, deadline."""
 
 import logging
-from typing import Final
+from time import perf_counter
+from typing import Any, Final
 
 import grpc.aio
 
+from ticketing.chassis import tracing
 from ticketing.chassis.ids import new_id
 from ticketing.chassis.interceptor import REQUEST_ID_KEY
 from ticketing.chassis.logs import REQUEST_ID
 from ticketing.chassis.tls import PLAIN, Tls
+from ticketing.chassis.waits import FACTS
 from ticketing.client.channel_options import CHANNEL_OPTIONS
 
 log = logging.getLogger(__name__)
 
 # This deadline allows for a commit of the other service, and it bounds the wait of the caller.
 CALL_SECONDS: Final = 2.0
+
+
+class _RecordedCalls(grpc.aio.UnaryUnaryClientInterceptor):
+    """Counts each call as a wait of the call that makes it, and passes the trace on; streams are not intercepted."""
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """Make the call, and return once it has ended."""
+        method = client_call_details.method
+        name = (method.decode() if isinstance(method, bytes) else method).strip("/")
+        begin = perf_counter()
+        try:
+            with tracing.peer_call(name, client_call_details.metadata):
+                call = await continuation(client_call_details, request)
+                await call.code()
+        finally:
+            if (facts := FACTS.get()) is not None:
+                facts.add(name, perf_counter() - begin)
+        return call
 
 
 class PeerClient:
@@ -53,7 +74,7 @@ class PeerClient:
             await channel.close()
 
     def _open(self) -> grpc.aio.Channel:
-        credentials = self._tls.channel_credentials()
+        credentials, recorded = self._tls.channel_credentials(), [_RecordedCalls()]
         if credentials is None:
-            return grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS)
-        return grpc.aio.secure_channel(self._address, credentials, options=CHANNEL_OPTIONS)
+            return grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS, interceptors=recorded)
+        return grpc.aio.secure_channel(self._address, credentials, options=CHANNEL_OPTIONS, interceptors=recorded)

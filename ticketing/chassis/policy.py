@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
 
 from ticketing.chassis.callers import Role
 from ticketing.chassis.interceptor import PUBLIC, Policy
@@ -22,6 +23,17 @@ def policy_of(files: Iterable[FileDescriptor]) -> Policy:
                 if access.public or access.roles:
                     policy[method_path(method)] = _roles(access)
     return policy
+
+
+def changing_methods(files: Iterable[FileDescriptor]) -> frozenset[str]:
+    """Return every RPC in `files` that the contract does not declare free of side effects."""
+    return frozenset(
+        method_path(method)
+        for file in files
+        for service in file.services_by_name.values()
+        for method in service.methods
+        if method.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS
+    )
 
 
 def method_path(method: MethodDescriptor) -> str:

@@ -19,6 +19,7 @@ import uvloop
 from prometheus_client import Gauge, Info
 from sqlalchemy.engine import URL
 
+from ticketing.chassis import tracing
 from ticketing.chassis.authentication import Authenticator, TokenRequirements
 from ticketing.chassis.certificate_watch import CertificateWatch
 from ticketing.chassis.clock import Clock
@@ -27,12 +28,13 @@ from ticketing.chassis.connections import database_url
 from ticketing.chassis.database_checks import UnsuitableDatabaseError, check_server
 from ticketing.chassis.database_probe import DatabaseProbe
 from ticketing.chassis.endpoints import Endpoints
+from ticketing.chassis.error_texts import error_text
 from ticketing.chassis.file_limit import raise_file_limit
 from ticketing.chassis.health import Health
 from ticketing.chassis.interceptor import CallInterceptor, LocalTokenVerifier, Policy
 from ticketing.chassis.jwks import REFRESH_SECONDS, KeySet
 from ticketing.chassis.limits import CallLimiter
-from ticketing.chassis.logs import configure_logs
+from ticketing.chassis.logs import configure_logs, log_uncaught
 from ticketing.chassis.migrations import migrate
 from ticketing.chassis.postgres import EmbeddedPostgresError, Lease
 from ticketing.chassis.server import stop_signal
@@ -71,14 +73,15 @@ def call_interceptor(  # noqa: PLR0913, PLR0917 - what an interceptor needs
     clock: Clock,
     tasks: Tasks,
     verify_local_token: LocalTokenVerifier | None = None,
+    check_method: Callable[[str], None] = lambda _: None,
 ) -> CallInterceptor:
     """Build the interceptor of a service from its settings, and start to refresh the keys of access tokens."""
     requirements = TokenRequirements(settings.issuer, settings.audience, settings.roles_claim)
     keys = KeySet(settings.jwks.read, clock)
     tasks.sweep("access_keys", keys, REFRESH_SECONDS)
     authenticator = Authenticator(keys, requirements, settings.peer_proof, clock)
-    limiter = CallLimiter(settings.limits, settings.trusted_proxies)
-    return CallInterceptor(authenticator, policy, catalogue, limiter, verify_local_token)
+    limiter, slow_seconds = CallLimiter(settings.limits, settings.trusted_proxies), settings.slow_call_seconds
+    return CallInterceptor(authenticator, policy, catalogue, limiter, verify_local_token, slow_seconds, check_method)
 
 
 class Program(Protocol):
@@ -147,18 +150,24 @@ def main(
     given = CommandLine(definition.name, definition.commands, others).parse(sys.argv[1:])
     if (other := other_programs.get(given.name)) is not None:
         read_settings, build = other.read_settings, other.build
+    # Faults of the settings are logged too.
+    configure_logs("INFO", definition.name)
+    log_uncaught()
     environment = Environment(os.environ)
     settings = read_settings(environment)
     try:
         environment.check()
         configure_logs(settings.service.log_level, definition.name)
         raise_file_limit()
+        if settings.service.is_traced and given.command is None and given.name != MIGRATE:
+            tracing.start(definition.name if not given.name else f"{definition.name} {given.name}")
         return _run(given, definition, settings, build)
     except (SettingsError, EmbeddedPostgresError) as error:
-        return _complain(definition, str(error), 2)
+        return _complain(given, definition, str(error), 2)
     except (OSError, UnsuitableDatabaseError, psycopg2.OperationalError, sqlalchemy.exc.OperationalError) as error:
-        # The messages of libpq have several lines, to which SQLAlchemy adds one.
-        return _complain(definition, f"cannot serve: {' '.join(str(getattr(error, 'orig', error)).split())}", 1)
+        return _complain(given, definition, f"cannot serve: {error_text(getattr(error, 'orig', None) or error)}", 1)
+    finally:
+        tracing.stop()
 
 
 def _run(given: Given, definition: ServiceDefinition, settings: S, build: BuildProgram[S]) -> int:
@@ -188,8 +197,13 @@ def _run_command(run: Callable[[URL, Namespace], int], url: URL, arguments: Name
         raise
 
 
-def _complain(definition: ServiceDefinition, message: str, status: int) -> int:
-    print(f"{definition.name}: {message}", file=sys.stderr)  # noqa: T201 - logs may not be configured yet
+def _complain(given: Given, definition: ServiceDefinition, message: str, status: int) -> int:
+    """Report why the program ends: to the log of a service, and in plain text to the person who ran a command."""
+    if given.command is None:
+        first, *faults = [line.strip() for line in message.splitlines()]
+        log.critical(first.rstrip(":"), extra={"faults": faults} if faults else {})
+    else:
+        print(f"{definition.name}: {message}", file=sys.stderr)  # noqa: T201 - a command answers a person
     return status
 
 
@@ -231,7 +245,8 @@ async def _serve(build: Callable[[], Program], settings: ServiceSettings, url: U
                 program.health.begin()
                 lower_network_priority()
                 _freeze_start_up_objects()
-                log.info("serving", extra={"port": port, "metrics_port": endpoints.port})
+                # The relay has no port of its own.
+                log.info("serving", extra={**({"port": port} if port else {}), "metrics_port": endpoints.port})
                 if link is not None:
                     link.stop_with_supervisor()
                     link.report_serving(WorkerReport(endpoints.port))

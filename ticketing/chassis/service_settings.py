@@ -10,6 +10,7 @@ from sqlalchemy.engine import URL
 from ticketing.chassis.addresses import Network
 from ticketing.chassis.authentication import PeerProof
 from ticketing.chassis.connections import database_url
+from ticketing.chassis.interceptor import SLOW_SECONDS
 from ticketing.chassis.jwks import JwksFile, JwksUrl, parse_key_set
 from ticketing.chassis.limits import Limits
 from ticketing.chassis.peer_client import PeerClient
@@ -18,6 +19,7 @@ from ticketing.chassis.server import ListenSettings
 from ticketing.chassis.settings import Environment
 from ticketing.chassis.tls import Tls, is_loopback
 from ticketing.chassis.tls_settings import read_tls
+from ticketing.chassis.tracing import read_tracing
 from ticketing.chassis.workers.link import has_supervisor
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -55,6 +57,9 @@ class ServiceSettings:
     # Proxies whose `x-forwarded-for` names the caller.
     trusted_proxies: tuple[Network, ...]
     log_level: str
+    # The duration in seconds from which on the log has a line about a unary call.
+    slow_call_seconds: float
+    is_traced: bool
 
     def peer(self, address: str) -> PeerClient:
         """Build the client of the other service."""
@@ -100,6 +105,8 @@ def read_service_settings(environment: Environment, prefix: str, port: int, metr
         limits=_read_limits(environment),
         trusted_proxies=_read_networks(environment, "TICKETING_TRUSTED_PROXIES"),
         log_level=environment.choice("TICKETING_LOG_LEVEL", "INFO", LOG_LEVELS),
+        slow_call_seconds=environment.seconds("TICKETING_SLOW_CALL_SECONDS", SLOW_SECONDS, minimum=0.001, maximum=3600),
+        is_traced=read_tracing(environment),
     )
 
 

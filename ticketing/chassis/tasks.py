@@ -29,6 +29,8 @@ FIRST_BACKOFF_SECONDS: Final = 0.2
 MAX_BACKOFF_SECONDS: Final = 5.0
 # The log has a line when a task begins to fail and when it works again, and one line in this time while it fails.
 REPEAT_LOG_SECONDS: Final = 60.0
+# An outage of something else in this time after the start is not logged.
+START_SECONDS: Final = 10.0
 # A task that fails and works in turns begins to fail often: the log has one line in this time.
 FLAPPING_LOG_SECONDS: Final = 10.0
 
@@ -54,12 +56,15 @@ class TaskRecord:
         # The creation counts as a success: a process begins ready.
         self._success_time = monotonic()
         self._excused_time = 0.0
+        self._begin_time = monotonic()
+        self._has_succeeded = False
         self._log_time = float("-inf")
         self._is_failure_logged = False
 
     def succeeded(self, seconds_ago: float = 0.0) -> None:
         """Record a success."""
         self._success_time = self.report_time = monotonic() - seconds_ago
+        self._has_succeeded = True
         LAST_SUCCESS.labels(self.name).set(time())
         failures, self.failures = self.failures, 0
         if self._is_failure_logged:
@@ -75,7 +80,13 @@ class TaskRecord:
             self.report_time = now
             if self.essential is not None and self.essential.excuses_outages:
                 self._excused_time = now
-        if now - self._log_time >= (FLAPPING_LOG_SECONDS if self.failures == 1 else REPEAT_LOG_SECONDS):
+        # At a start, the other service may not serve yet; both are usually started together.
+        is_starting = not self._has_succeeded and now - self._begin_time < START_SECONDS
+        if is_starting and isinstance(error, Failure):
+            log.debug(
+                "a background task waits for its first success", extra={"task": self.name, "reason": error.reason}
+            )
+        elif now - self._log_time >= (FLAPPING_LOG_SECONDS if self.failures == 1 else REPEAT_LOG_SECONDS):
             self._log_time, self._is_failure_logged = now, True
             self._log(error)
         return backoff_seconds(self.failures - 1, first=FIRST_BACKOFF_SECONDS, max_seconds=max_backoff_seconds)

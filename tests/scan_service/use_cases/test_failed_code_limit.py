@@ -6,10 +6,12 @@ import uuid
 import pytest
 
 from scan_service.store.clock import DatabaseClock
+from scan_service.store.tables import incidents
 from scan_service.use_cases.failed_code_limit import FailedCodeLimit
 from tests.environment.clock import SettableClock
 from tests.environment.refusals import refusal
-from tests.scanning.gates import Device, ScansDatabase, running_service, settings_of
+from tests.environment.waiting import until
+from tests.scanning.gates import NOW, Device, ScansDatabase, running_service, settings_of
 from ticketing.admission.scans import Attempt, DenialReason, Gate, Scan, ScanType, Verdict
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import OVERLOADED, Failure
@@ -51,12 +53,31 @@ async def test_a_device_that_guesses_codes_is_refused_and_reported(database, str
         assert (await device.receive()).rejected.reason == error_reason_pb2.ERROR_REASON_OVERLOADED
     # The gate keeps admitting tokens.
     assert (await device.scan(other.token)).verdict == scan_pb2.VERDICT_ADMITTED
-    [incident] = await incidents_of(strict, event_id)
+    [incident] = await until(lambda: incidents_of(strict, event_id))
     assert incident.kind == scan_pb2.INCIDENT_KIND_CODE_GUESSING
     assert [scan.scan_id for scan in incident.scans] == [last.scan_id]
     # Other scanners are not refused.
     stranger = strict.issuer.metadata("scanner", "sue")
     assert (await strict.scan(event_id, ticket.code, metadata=stranger)).verdict == scan_pb2.VERDICT_ADMITTED
+    device.call.cancel()
+
+
+async def test_a_guess_whose_incident_is_locked_delays_no_scan(database, strict):
+    event_id = database.event()
+    ticket = database.ticket(event_id)
+    device = Device(strict)
+    await device.open(event_id)
+    for _ in range(2):
+        await device.scan(made_up())
+    with database.engine.connect() as connection, connection.begin() as transaction:
+        # Another session has inserted the same incident, and neither commits nor rolls back for some time.
+        row = {"event_id": event_id, "kind": "CODE_GUESSING", "subject": uuid.uuid5(uuid.NAMESPACE_OID, "\0sam")}
+        connection.execute(incidents.insert().values(**row, incident_id=uuid.uuid4(), create_time=NOW))
+        assert (await device.scan(made_up())).verdict == scan_pb2.VERDICT_DENIED
+        assert (await device.scan(ticket.token)).verdict == scan_pb2.VERDICT_ADMITTED
+        transaction.rollback()
+    [incident] = await until(lambda: incidents_of(strict, event_id))
+    assert incident.kind == scan_pb2.INCIDENT_KIND_CODE_GUESSING
     device.call.cancel()
 
 

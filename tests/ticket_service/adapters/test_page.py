@@ -2,6 +2,7 @@
 
 import io
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from typing import Any
@@ -72,6 +73,23 @@ def test_page_shows_what_a_ticket_needs():
     ):
         assert words in text
     assert [read_qr_codes(picture) for picture in pictures(content)] == [[ticket.secrets.token]]
+
+
+@pytest.mark.parametrize(
+    ("buyer_id", "metadata", "holder"),
+    [
+        ("user-4711", {"holder_name": "Anna\tHolm"}, "Anna Holm"),
+        ("user-4711", {"holder_name": ""}, "user-4711"),
+        ("user-4711", {"holder_name": 7}, "user-4711"),
+        # The ticket was transferred: the name is that of the buyer.
+        ("buyer", {"holder_name": "Anna Holm"}, "user-4711"),
+    ],
+)
+def test_the_page_names_the_holder_by_name_until_a_transfer(buyer_id: str, metadata: dict[str, Any], holder: str):
+    ticket = printed(make_event(), user_id="user-4711")
+    sold = replace(ticket.sold, buyer_id=buyer_id, metadata=metadata)
+    [text] = texts(pdf(drawing(replace(ticket, sold=sold))))
+    assert [name in text for name in ("Anna Holm", "user-4711")] == [holder == "Anna Holm", holder == "user-4711"]
 
 
 def test_tickets_of_a_purchase_are_pages_of_one_file():

@@ -201,6 +201,25 @@ async def test_output_only_and_unknown_paths_are_violations(shop, path):
     assert (await refusal(shop.update(draft, "name", path))).fields == {"update_mask.paths[1]"}
 
 
+@pytest.mark.parametrize(
+    ("place", "at_fault"),
+    [
+        ({"latitude": -90, "longitude": 180}, set()),
+        ({"latitude": 90.1, "longitude": 13}, {"latitude"}),
+        ({"latitude": "52", "longitude": True}, {"latitude", "longitude"}),
+        ({"latitude": 52}, {"longitude"}),
+    ],
+)
+async def test_a_place_beyond_the_earth_is_refused(shop: Shop, place, at_fault: set[str]):
+    draft = await shop.create()
+    wanted = event_pb2.Event(event_id=draft.event_id, metadata=struct(**place))
+    if not at_fault:
+        assert (await shop.update(wanted, "metadata")).metadata == wanted.metadata
+    else:
+        refused = await refusal(shop.update(wanted, "metadata"))
+        assert refused.fields == {f"event.metadata.{name}" for name in at_fault}
+
+
 async def test_a_wrong_design_of_printed_tickets_is_refused(shop):
     own = {"paper": "A0", "color": "red", "logo": "../../etc/passwd.png", "terms": "x" * 301, "font": "Arial"}
     draft = await shop.create(metadata=struct(ticket_page={"color": "#112233"}))

@@ -110,9 +110,9 @@ class ListingApp(App):
         super().__init__(settings, url, clock)
         self.swept: list[Sweepable] = []
 
-    def _sweep(self, name: str, work: Sweepable, interval_seconds: float | None = None) -> None:
+    def _sweep(self, name: str, work: Sweepable) -> None:
         self.swept.append(work)
-        super()._sweep(name, work, interval_seconds)
+        super()._sweep(name, work)
 
 
 async def test_charges_and_refunds_of_each_provider_have_a_sweeper_of_their_own(make_settings, tickets_url: URL, clock):

@@ -76,11 +76,11 @@ class StillReconciler(App):
 
     reconciler: Reconciler
 
-    def _sweep(self, name: str, work: Sweepable, interval_seconds: float | None = None) -> None:
+    def _sweep(self, name: str, work: Sweepable) -> None:
         if isinstance(work, Reconciler):
             self.reconciler = work
         else:
-            super()._sweep(name, work, interval_seconds)
+            super()._sweep(name, work)
 
 
 @pytest.fixture

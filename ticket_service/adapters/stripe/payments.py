@@ -23,6 +23,7 @@ from ticket_service.domain.payments import Charge, ChargeState, Progress, Refund
 from ticket_service.domain.reconciliation import ProviderRefund
 from ticket_service.domain.refund_orders import RefundOrder
 from ticketing.chassis.failures import dependency_unavailable, overloaded
+from ticketing.chassis.waits import waiting_for
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -122,7 +123,8 @@ class StripePayments:
             raise dependency_unavailable("payment provider", timedelta(seconds=pause))
         self._under_way += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+            with waiting_for("payment provider"):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except stripe.RateLimitError as error:
             pause = _pause_seconds(error)
             self._paused_until = max(self._paused_until, time.monotonic() + pause)

@@ -75,6 +75,10 @@ class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind
     the filter: email, holder or user_id), results (the number of rows on the
     page); the record does not contain the searched text.
     """
+    CHANGE_KIND_DATABASE_RECOVERED: _ChangeKind.ValueType  # 19
+    """The command `recover` ended, after a restore of the database. details: recovery_id, mended and lost (the numbers of
+    findings).
+    """
 
 class ChangeKind(_ChangeKind, metaclass=_ChangeKindEnumTypeWrapper):
     """The kind of a change that a caller made or requested. A purchase is its own
@@ -128,6 +132,10 @@ CHANGE_KIND_PERSON_SEARCHED: ChangeKind.ValueType  # 18
 """An operator searched for a person in a list. details: rpc, by (the fields of
 the filter: email, holder or user_id), results (the number of rows on the
 page); the record does not contain the searched text.
+"""
+CHANGE_KIND_DATABASE_RECOVERED: ChangeKind.ValueType  # 19
+"""The command `recover` ended, after a restore of the database. details: recovery_id, mended and lost (the numbers of
+findings).
 """
 Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015
 

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from ticketing.options.v1 import options_pb2 as ticketing_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*ticketing/tickets/v1/erasure_service.proto\x12\x14ticketing.tickets.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"ticketing/options/v1/options.proto\"S\n\x0c\x45raseRequest\x12\x1c\n\x07user_id\x18\x01 \x01(\tB\t\xe2\xe0\x18\x05\x18\t(\xff\x01H\x00\x12\x1a\n\x05\x65mail\x18\x02 \x01(\tB\t\xe2\xe0\x18\x05\x18\t(\xfe\x01H\x00\x42\t\n\x07subject\"?\n\rEraseResponse\x12.\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x1d.ticketing.tickets.v1.Erasure\"\xb9\x02\n\x07\x45rasure\x12\x12\n\nerasure_id\x18\x01 \x01(\t\x12\x33\n\x06status\x18\x02 \x01(\x0e\x32#.ticketing.tickets.v1.ErasureStatus\x12\x11\n\tpurchases\x18\x03 \x01(\x03\x12\x0f\n\x07tickets\x18\x04 \x01(\x03\x12\x10\n\x08\x63ontacts\x18\x05 \x01(\x03\x12\x15\n\rnotifications\x18\x06 \x01(\x03\x12\x10\n\x08requests\x18\x07 \x01(\x03\x12\r\n\x05scans\x18\x08 \x01(\x03\x12\x13\n\x0bkept_events\x18\t \x01(\x03\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcomplete_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x92\x01\n\rErasureStatus\x12\x1e\n\x1a\x45RASURE_STATUS_UNSPECIFIED\x10\x00\x12\"\n\x1e\x45RASURE_STATUS_ERASING_TICKETS\x10\x01\x12 \n\x1c\x45RASURE_STATUS_ERASING_SCANS\x10\x02\x12\x1b\n\x17\x45RASURE_STATUS_COMPLETE\x10\x03\x32n\n\x0e\x45rasureService\x12\\\n\x05\x45rase\x12\".ticketing.tickets.v1.EraseRequest\x1a#.ticketing.tickets.v1.EraseResponse\"\n\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*ticketing/tickets/v1/erasure_service.proto\x12\x14ticketing.tickets.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"ticketing/options/v1/options.proto\"S\n\x0c\x45raseRequest\x12\x1c\n\x07user_id\x18\x01 \x01(\tB\t\xe2\xe0\x18\x05\x18\t(\xff\x01H\x00\x12\x1a\n\x05\x65mail\x18\x02 \x01(\tB\t\xe2\xe0\x18\x05\x18\t(\xfe\x01H\x00\x42\t\n\x07subject\"?\n\rEraseResponse\x12.\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x1d.ticketing.tickets.v1.Erasure\"\xb9\x02\n\x07\x45rasure\x12\x12\n\nerasure_id\x18\x01 \x01(\t\x12\x33\n\x06status\x18\x02 \x01(\x0e\x32#.ticketing.tickets.v1.ErasureStatus\x12\x11\n\tpurchases\x18\x03 \x01(\x03\x12\x0f\n\x07tickets\x18\x04 \x01(\x03\x12\x10\n\x08\x63ontacts\x18\x05 \x01(\x03\x12\x15\n\rnotifications\x18\x06 \x01(\x03\x12\x10\n\x08requests\x18\x07 \x01(\x03\x12\r\n\x05scans\x18\x08 \x01(\x03\x12\x13\n\x0bkept_events\x18\t \x01(\x03\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcomplete_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x92\x01\n\rErasureStatus\x12\x1e\n\x1a\x45RASURE_STATUS_UNSPECIFIED\x10\x00\x12\"\n\x1e\x45RASURE_STATUS_ERASING_TICKETS\x10\x01\x12 \n\x1c\x45RASURE_STATUS_ERASING_SCANS\x10\x02\x12\x1b\n\x17\x45RASURE_STATUS_COMPLETE\x10\x03\x32~\n\x0e\x45rasureService\x12l\n\x05\x45rase\x12\".ticketing.tickets.v1.EraseRequest\x1a#.ticketing.tickets.v1.EraseResponse\"\x1a\x90\x02\x02\xe2\xe0\x18\x03\n\x01\x04\xea\xe0\x18\x0c\n\nRECOVERINGb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,7 +38,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERASEREQUEST'].fields_by_name['email']._loaded_options = None
   _globals['_ERASEREQUEST'].fields_by_name['email']._serialized_options = b'\342\340\030\005\030\t(\376\001'
   _globals['_ERASURESERVICE'].methods_by_name['Erase']._loaded_options = None
-  _globals['_ERASURESERVICE'].methods_by_name['Erase']._serialized_options = b'\220\002\002\342\340\030\003\n\001\004'
+  _globals['_ERASURESERVICE'].methods_by_name['Erase']._serialized_options = b'\220\002\002\342\340\030\003\n\001\004\352\340\030\014\n\nRECOVERING'
   _globals['_ERASURESTATUS']._serialized_start=604
   _globals['_ERASURESTATUS']._serialized_end=750
   _globals['_ERASEREQUEST']._serialized_start=137
@@ -48,5 +48,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERASURE']._serialized_start=288
   _globals['_ERASURE']._serialized_end=601
   _globals['_ERASURESERVICE']._serialized_start=752
-  _globals['_ERASURESERVICE']._serialized_end=862
+  _globals['_ERASURESERVICE']._serialized_end=878
 # @@protoc_insertion_point(module_scope)

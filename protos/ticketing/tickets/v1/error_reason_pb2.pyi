@@ -152,6 +152,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the service has no valid keys of the wallet. metadata: format.
     Do: Offer another format, or set up the keys of the wallet.
     """
+    ERROR_REASON_RECOVERING: _ErrorReason.ValueType  # 33
+    """UNAVAILABLE: the database was restored and is being recovered; nothing changes before, and reads go on. RetryInfo says when to try again.
+    Do: Repeat the same request after the stated time; a recovery takes minutes.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason why a call failed. It stands in the google.rpc.ErrorInfo of the
@@ -290,5 +294,9 @@ Do: Check the id, and that the event is the caller's.
 ERROR_REASON_FORMAT_NOT_CONFIGURED: ErrorReason.ValueType  # 32
 """FAILED_PRECONDITION: the service has no valid keys of the wallet. metadata: format.
 Do: Offer another format, or set up the keys of the wallet.
+"""
+ERROR_REASON_RECOVERING: ErrorReason.ValueType  # 33
+"""UNAVAILABLE: the database was restored and is being recovered; nothing changes before, and reads go on. RetryInfo says when to try again.
+Do: Repeat the same request after the stated time; a recovery takes minutes.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -480,6 +480,8 @@ class Event(_message.Message):
         The key "ticket_page" is the design of printed tickets: an object with any of the
         texts "paper" (A4, LETTER or PHONE), "color" (#rrggbb), "logo" (the name of a
         file in the service's folder of logos) and "terms" (at most 300 characters).
+        The keys "latitude" and "longitude" are a place in degrees, which wallet passes show:
+        numbers from -90 to 90 and from -180 to 180, both or neither.
         """
 
     @_builtins.property
