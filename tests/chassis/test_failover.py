@@ -24,6 +24,8 @@ pytestmark = pytest.mark.slow
 
 __all__ = ["pair"]
 
+THREADS = 3
+
 
 @pytest.fixture
 def url(pair: Pair) -> URL:
@@ -40,7 +42,7 @@ async def database(url: URL) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def pool(url: URL) -> AsyncIterator[Database]:
-    database = Database(url, "tests", threads=2)
+    database = Database(url, "tests", threads=THREADS)
     yield database
     await database.close()
 
@@ -56,6 +58,12 @@ def read_only(pair: Pair) -> Iterator[None]:
     yield
     execute(pair.primary.url(), "ALTER SYSTEM RESET default_transaction_read_only")
     execute(pair.primary.url(), "SELECT pg_reload_conf()")
+
+
+async def use_all_threads(pool: Database) -> None:
+    """Run work in every thread of a pool at the same time."""
+    all_threads = threading.Barrier(THREADS)
+    await asyncio.gather(*(pool.run(lambda _: all_threads.wait(10)) for _ in range(THREADS)))
 
 
 def insert(connection: Connection) -> None:
@@ -121,14 +129,17 @@ async def test_a_service_leaves_a_primary_that_hangs(
     monkeypatch.setattr(database_module, "MAX_SECONDS", 1.0)
     monkeypatch.setattr(loop_connection_module, "ROUND_TRIP_SECONDS", 1.0)
     # The pool has an idle connection for each of its threads.
-    both = threading.Barrier(2)
-    await asyncio.gather(*(pool.run(lambda _: both.wait(20)) for _ in range(2)))
+    await use_all_threads(pool)
     assert await writes(pool, connection)
     with stopped(pair.primary.url()):
         # Its kernel accepts connections and acknowledges every packet, so no timeout of TCP ends a wait.
+        # Work of stopped tasks occupies two threads, and a caller that waits the third.
+        for task in [asyncio.create_task(pool.run(insert)) for _ in range(THREADS - 1)]:
+            await asyncio.sleep(0)
+            task.cancel()
         assert not await writes(pool, connection)
         pair.take_over()
-        # The thread has left the connection on which it waited, and no other one waits on the next connection.
+        # All threads have left the connections on which they waited, and wait on no other one of that server.
         monkeypatch.undo()
-        assert await pool.run(lambda c: c.execute(sa.text("SELECT 1")).scalar_one()) == 1
+        await until(lambda: is_available(use_all_threads(pool)))
         await until(lambda: writes(pool, connection))

@@ -174,24 +174,33 @@ class _Pool:
     async def run(self, work: Callable[[Connection], T], isolation: str | None) -> T:
         if self._under_way >= self._max_under_way:
             raise overloaded("database work")
-        in_use = ConnectionInUse()
+        in_use, begin = ConnectionInUse(), time.perf_counter()
         try:
             # The name of the function tells the transactions of a pool apart.
             with waiting_for(f"database ({self._name})", **{"code.function.name": getattr(work, "__qualname__", "")}):
                 self._count(1)
-                context, begin = contextvars.copy_context(), time.perf_counter()
+                context = contextvars.copy_context()
                 submitted = self._threads.submit(
                     lambda: context.run(self._run_in_thread, work, isolation, begin, in_use)
                 )
                 submitted.add_done_callback(lambda _: self._count(-1))
                 async with asyncio.timeout(MAX_SECONDS):
                     return await asyncio.wrap_future(submitted)
+        except asyncio.CancelledError:
+            # The work goes on without its caller, for as long as the caller would have waited.
+            rest = max(0.0, MAX_SECONDS - (time.perf_counter() - begin))
+            asyncio.get_running_loop().call_later(rest, self._leave_server, in_use)
+            raise
         except TimeoutError as error:
-            # Otherwise the thread would wait for as long as the server hangs, and the next one on its idle connections.
-            if in_use.interrupt():
-                self._engine.dispose()
+            self._leave_server(in_use)
             OUTAGES.write(f"no answer within {MAX_SECONDS:g} s")
             raise dependency_unavailable("database") from error
+
+    def _leave_server(self, in_use: ConnectionInUse) -> None:
+        """End the work if it still waits for the server; otherwise its thread would wait for as long as the server hangs."""
+        if in_use.interrupt():
+            # The next work would wait on the idle connections.
+            self._engine.dispose()
 
     def _count(self, more: int) -> None:
         with self._counting:
