@@ -20,17 +20,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy.engine import URL
+
 from benchmarks.failover_clients import Clients, Record, Work, find_losses
 from benchmarks.testbed import START_SECONDS, NotReadyError, Testbed
 from deploy.patroni.cluster import LOOP_SECONDS, Cluster, Node, running_cluster, wait_until
 from dev import up
 from dev.clients import free_ports
 from dev.keys import development_keys
+from ticketing.chassis.connections import database_url
+from ticketing.chassis.postgres import Lease
 
 # The steady time before a fault, and after it before the next one.
 STEADY_SECONDS: Final = 4.0
 OVER_SECONDS: Final = 120.0
 POLL_SECONDS: Final = 0.1
+# The last lines of a recovery, with the counts of its findings.
+RECOVERY_LINES: Final = 15
 # The time for which a leader sends nothing to its standbys before it is killed.
 UNSENT_SECONDS: Final = 2.0
 
@@ -44,6 +50,8 @@ class Fault:
     repair: Callable[[Cluster, Node], None]
     # Another node leads afterwards.
     changes_leader: bool = True
+    # Commits of the tickets database are lost, so the service refuses changes until it is recovered.
+    loses_commits: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,12 @@ FAULTS: Final = {
 
 
 # Only on an asynchronous cluster: a synchronous leader acknowledges nothing that no standby has.
-LOSS: Final = Fault("`kill -9` of the leader's machine, whose commits were not sent", _lose_commits, _restart_machine)
+LOSS: Final = Fault(
+    "`kill -9` of the leader's machine, whose commits were not sent",
+    _lose_commits,
+    _restart_machine,
+    loses_commits=True,
+)
 
 
 @dataclass
@@ -203,12 +216,16 @@ class Trial:
         fault.strike(self.cluster, leader)
         try:
             leader_seconds = self._wait_for_leader(leader, begin) if fault.changes_leader else None
+            if fault.loses_commits:
+                self._recover()
             wait_until(lambda: self._is_steady(begin), "sales, scans and readiness are back", OVER_SECONDS)
         finally:
             # Measured before the repair, which may interrupt callers again.
             found = self._interruption(fault.name, begin)
             fault.repair(self.cluster, leader)
-        self.cluster.wait_until_whole()
+        if not fault.loses_commits:
+            # Otherwise the old leader first has to undo what it alone has.
+            self.cluster.wait_until_whole()
         return replace(found, leader=leader_seconds)
 
     def _wait_for_leader(self, before: Node, begin: float) -> float:
@@ -216,6 +233,15 @@ class Trial:
         others = [node for node in self.cluster.nodes if node is not before]
         wait_until(lambda: any(node.is_leader() for node in others), "another node leads", OVER_SECONDS)
         return time.monotonic() - begin
+
+    def _recover(self) -> None:
+        """Recover the tickets database, judging everything that is lost as accepted, and print what was found."""
+        for arguments in ([], ["--accept"]):
+            recovery = run_command(self.testbed, "recover", *arguments)
+            lines = [line for line in recovery.stdout.splitlines() if line.strip()]
+            print(
+                f"recover {' '.join(arguments)}: exit status {recovery.returncode}", *lines[-RECOVERY_LINES:], sep="\n"
+            )
 
     def _interruption(self, name: str, begin: float) -> Interruption:
         record = self.clients.record
@@ -256,7 +282,12 @@ def running_trial(
         cluster = stack.enter_context(
             running_cluster(folder / "cluster", synchronous=synchronous, loop_seconds=loop_seconds)
         )
-        testbed = stack.enter_context(pair_on(cluster, folder, through_haproxy=through_haproxy))
+        scans_url = None
+        if not synchronous:
+            # On one cluster both databases lose the same commits, and neither service knows what the other one lost.
+            server = stack.enter_context(Lease(folder / "scans"))
+            scans_url = database_url(server.url("scans")).set(drivername="postgresql")
+        testbed = stack.enter_context(pair_on(cluster, folder, scans_url, through_haproxy=through_haproxy))
         ports = {
             "ticket service": int(testbed.variables["TICKETS_METRICS_PORT"]),
             "scan service": int(testbed.variables["SCANS_METRICS_PORT"]),
@@ -270,17 +301,20 @@ def running_trial(
 
 
 @contextmanager
-def pair_on(cluster: Cluster, folder: Path, *, through_haproxy: bool = False) -> Iterator[Testbed]:
-    """Run both services on the databases of a cluster."""
+def pair_on(
+    cluster: Cluster, folder: Path, scans_url: URL | None, *, through_haproxy: bool = False
+) -> Iterator[Testbed]:
+    """Run both services on the databases of a cluster, or with the scans at `scans_url`."""
     names = ("TICKETS_PORT", "SCANS_PORT", "TICKETS_METRICS_PORT", "SCANS_METRICS_PORT")
     url = cluster.proxied_url if through_haproxy else cluster.url
+    scans = scans_url.render_as_string(hide_password=False) if scans_url else ""
     settings = {
         "TICKETING_DATA_DIR": str(folder / "keys"),
         "TICKETING_LOG_LEVEL": "ERROR",
         "TICKETS_DATABASE_URL": url("tickets"),
-        "SCANS_DATABASE_URL": url("scans"),
+        "SCANS_DATABASE_URL": scans or url("scans"),
         "BENCHMARK_TICKETS_URL": f"{cluster.url('tickets')}?target_session_attrs=read-write",
-        "BENCHMARK_SCANS_URL": f"{cluster.url('scans')}?target_session_attrs=read-write",
+        "BENCHMARK_SCANS_URL": scans or f"{cluster.url('scans')}?target_session_attrs=read-write",
         **dict(zip(names, map(str, free_ports(len(names))), strict=True)),
     }
     with (
@@ -294,16 +328,21 @@ def pair_on(cluster: Cluster, folder: Path, *, through_haproxy: bool = False) ->
         yield testbed
 
 
-def check(trial: Trial) -> list[str]:
-    """Return what was lost, sold twice or admitted twice, and what the audit finds."""
-    found = find_losses(trial.testbed, trial.clients.record)
-    audit = subprocess.run(
-        [sys.executable, "-m", "ticket_service", "audit"],
-        env=dict(trial.testbed.variables),
+def run_command(testbed: Testbed, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command of the ticket service with the settings of the running one."""
+    return subprocess.run(
+        [sys.executable, "-m", "ticket_service", *arguments],
+        env=dict(testbed.variables),
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def check(trial: Trial) -> list[str]:
+    """Return what was lost, sold twice or admitted twice, and what the audit finds."""
+    found = find_losses(trial.testbed, trial.clients.record)
+    audit = run_command(trial.testbed, "audit")
     return [*found, *([] if audit.returncode == 0 else [f"the audit fails:\n{audit.stdout}{audit.stderr}"])]
 
 

@@ -5,6 +5,7 @@ send them.
 """
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,8 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from dev.contract import ROOT
 from dev.contract_comments import comments
 from tests.contract.documented_requests import documented_requests
+from ticketing.chassis.arguments import Parser
+from ticketing.chassis.interrupts import quietly
 from ticketing.client.service_config import is_repeatable, methods, service_config
 from ticketing.options.v1 import options_pb2
 
@@ -291,5 +294,12 @@ def write(folder: Path, examples: Mapping[str, str]) -> None:
         (folder / name).write_text(text)
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Write docs/api."""
+    Parser(prog="python -m dev.api_pages", description="Write docs/api from the contract.").parse_args()
     write(PAGES, documented_requests())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(quietly(main))

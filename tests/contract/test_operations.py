@@ -2,12 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from scan_service.settings import read_settings as read_scan_settings
-from ticket_service.adapters.providers import read_provider_settings
-from ticket_service.delivery.settings import read_delivery_settings
 from ticket_service.settings import read_settings as read_ticket_settings
 from ticketing.chassis.service_settings import ServiceSettings
 from ticketing.chassis.settings import Environment
@@ -89,33 +89,40 @@ def test_both_services_read_shared_settings_alike() -> None:
         assert getattr(tickets, name) == getattr(scans, name)
 
 
-def passed_on() -> set[str]:
-    """Return every variable that the containers receive unchanged, or empty."""
-    text = (ROOT / "docker-compose.yml").read_text()
-    return {name for name, of in re.findall(r"^ +([A-Z_]+): \$\{([A-Z_]+):-\}$", text, re.MULTILINE) if name == of}
+def compose() -> Any:
+    return yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 
 
-# These settings belong to payments, but to no provider.
-RECONCILER = {
-    "TICKETS_BLOCK_DISPUTED",
-    "TICKETS_PROVIDER_WEBHOOK_PORT",
-    "TICKETS_RECONCILE_DAYS",
-    "TICKETS_RECONCILE_SECONDS",
-}
-WORKERS = {"TICKETS_WORKERS", "SCANS_WORKERS"}
+def settings_in_containers() -> dict[str, str]:
+    """Return every setting of the containers with its value."""
+    services = compose()["services"]
+    found: dict[str, str] = {}
+    for name in ("ticket_service", "relay", "scan_service"):
+        found |= services[name]["environment"]
+    return found
 
 
-def test_containers_receive_settings_of_payments_notifications_and_workers() -> None:
-    environment = Listening()
-    read_delivery_settings(
-        Environment(environment), code_secret="", signing_key_file=Path("keys"), interval_seconds=1, drain_seconds=1
-    )
-    read_provider_settings(Environment(environment))
-    with_files = {"TICKETS_MAIL_TEMPLATES", "TICKETS_LOGOS", "TICKETS_LOGO"}
-    with_files |= {name for name in environment.asked if "_WALLET_" in name}
-    assert passed_on() == environment.asked - with_files | RECONCILER | WORKERS
+def test_containers_receive_every_setting_and_nothing_else() -> None:
+    services = compose()["services"]
+    settings = asked()
+    of_tickets = {name for name in settings if not name.startswith("SCANS_")}
+    assert set(services["ticket_service"]["environment"]) == of_tickets
+    assert set(services["relay"]["environment"]) == of_tickets
+    assert set(services["scan_service"]["environment"]) == {n for n in settings if not n.startswith("TICKETS_")}
+    for name, value in settings_in_containers().items():
+        assert re.match(r"\$\{" + name + r":?[-?]", value), value
+        assert value.count("${") == 1 or name.endswith("_DATABASE_URL"), value
 
 
 def test_an_empty_variable_of_a_container_counts_as_unset() -> None:
-    empty, unset = Environment(dict.fromkeys(passed_on(), "")), Environment({})
+    unchanged = [name for name, value in settings_in_containers().items() if value.endswith(":-}")]
+    empty, unset = Environment(dict.fromkeys(unchanged, "")), Environment({})
     assert read_ticket_settings(empty) == read_ticket_settings(unset)
+    assert read_scan_settings(empty) == read_scan_settings(unset)
+
+
+def test_a_container_has_time_to_drain() -> None:
+    for service in compose()["services"].values():
+        if "build" in service:
+            assert service["stop_grace_period"] == "20s"
+            assert read_ticket_settings(Environment({})).service.listen.drain_seconds < 20

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dev import boards, command, contract, demo, gallery, mail_pictures, migrate, token, up
+from dev import api_pages, boards, code_blocks, command, contract, demo, gallery, mail_pictures, migrate, token, up
 from scan_service import command_line as scan_service
 from tests.environment import ROOT
 from ticket_service import command_line as ticket_service
@@ -17,7 +17,10 @@ from ticketing.chassis import probe
 from ticketing.gate import command as gate
 
 PROGRAMS: dict[str, Callable[[], int]] = {
-    **{f"dev.{one.__name__.rpartition('.')[2]}": one.main for one in (boards, command, contract, demo, gallery)},
+    **{
+        f"dev.{one.__name__.rpartition('.')[2]}": one.main
+        for one in (api_pages, boards, code_blocks, command, contract, demo, gallery)
+    },
     **{f"dev.{one.__name__.rpartition('.')[2]}": one.main for one in (mail_pictures, migrate, token, up)},
     "ticket_service": ticket_service.run,
     "scan_service": scan_service.run,
@@ -86,7 +89,7 @@ def test_every_program_of_the_developer_is_listed_here() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "fault"),
-    [(["organizer", ""], "argument SUB: is empty"), (["boss", "alice"], "argument ROLE: 'boss' is none of organizer")],
+    [(["organizer", ""], "argument SUB: is empty"), (["boss", "alice"], "argument ROLE: 'boss' is none of operator")],
 )
 def test_a_token_needs_a_role_and_a_subject(
     arguments: list[str], fault: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

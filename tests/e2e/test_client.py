@@ -4,7 +4,7 @@ import itertools
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -16,7 +16,7 @@ from tests.e2e.service_pair import NewServicePair, ServicePair, on_sale, purchas
 from tests.environment.databases import read_value
 from tests.environment.proxy import Proxy
 from tests.environment.waiting import eventually
-from ticketing.client import DeadlineExceededError, Reason, connect
+from ticketing.client import DeadlineExceededError, Reason, UnavailableError, connect
 from ticketing.tickets.v1 import event_pb2, purchase_service_pb2, purchase_service_pb2_grpc
 
 pytestmark = pytest.mark.slow
@@ -43,15 +43,22 @@ def order_of(event: event_pb2.Event) -> purchase_service_pb2.PurchaseTicketsRequ
     return order
 
 
+def sold(
+    purchases: purchase_service_pb2_grpc.PurchaseServiceStub, order: purchase_service_pb2.PurchaseTicketsRequest
+) -> str:
+    """Buy tickets; on a busy machine a service starts for longer than the client repeats the call."""
+    for _ in range(5):
+        with suppress(UnavailableError):
+            return purchases.PurchaseTickets(order).purchase.purchase_id
+    pytest.fail("the service does not come back")
+
+
 def buy_while_disturbed(
     shop: ServicePair, address: str, event: event_pb2.Event, disturb: Iterator[object]
 ) -> list[str]:
     """Buy tickets one after the other, and advance `disturb` before each; return the ids of the purchases."""
     with connect(address, lambda: shop.issuer.token("service", "shop"), plain_text=True, call_seconds=30) as channel:
-        return [
-            purchases_on(channel).PurchaseTickets(order_of(event)).purchase.purchase_id
-            for _ in itertools.islice(disturb, ORDERS)
-        ]
+        return [sold(purchases_on(channel), order_of(event)) for _ in itertools.islice(disturb, ORDERS)]
 
 
 def assert_each_order_sold_once(shop: ServicePair, event: event_pb2.Event, purchase_ids: list[str]) -> None:
@@ -118,7 +125,7 @@ def test_a_purchase_waits_for_a_locked_event_and_for_a_new_token(shop: ServicePa
     ):
         with locked(shop, event):
             sold = threads.submit(purchases_on(channel).PurchaseTickets, purchase_request(event))
-            eventually(lambda: min(log().count('"OVERLOADED"'), 1), 1)
+            eventually(lambda: min(log().count('OVERLOADED"'), 1), 1)
             assert not sold.done()
         assert sold.result().purchase.tickets[0].code
         with locked(shop, event), pytest.raises(DeadlineExceededError) as caught:

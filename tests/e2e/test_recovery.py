@@ -1,5 +1,6 @@
 """`recover` mends a restored tickets database by what the scan service and the payment provider have."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from sqlalchemy.engine import URL
 
 from tests.e2e.restored_pair import OLGA, PRICE, RestoredPair
 from tests.environment.access import Issuer
+from tests.environment.backups import restore_whole
 from tests.environment.databases import execute, read_value
 from tests.environment.refusals import refusal
 from tests.environment.waiting import until
@@ -355,6 +357,32 @@ async def test_a_restored_database_is_noticed_without_the_operator(pair):
     refused = await refusal(pair.shop.buy(event.event_id))
     assert refused.reason == "RECOVERING"
     assert (await pair.recover(accepts=True))[0] == CLEAN
+
+
+async def test_commits_lost_under_a_running_service_are_noticed(pair):
+    event = await pair.event()
+    await pair.buy(event)
+    await pair.back_up()
+    await pair.buy(event, 3)
+    # As after the promotion of a replica that had not received the last commits: the service goes on.
+    await asyncio.to_thread(restore_whole, pair.tickets_url, pair.backup)
+    open_ = "SELECT coalesce(max(cause), '') FROM recoveries WHERE end_time IS NULL"
+    await until(lambda: read_value(pair.tickets_url, open_), "LOST_COMMITS")
+    assert (await refusal(pair.shop.buy(event.event_id))).reason == "RECOVERING"
+
+
+async def test_a_payment_whose_id_is_lost_is_no_second_payment(pair):
+    event = await pair.event()
+    held = await pair.shop.buy(event.event_id)
+    await pair.back_up()
+    await pair.shop.report_payment(held, "pay-1")
+    await pair.replicated(held)
+    await pair.restore()
+    assert await pair.recover(accepts=True) == (CLEAN, {"PURCHASE_RESTORED", "PAYMENT_ID_LOST"})
+    await pair.start_tickets()
+    again = await pair.shop.report_payment(held, "pay-1")
+    assert again.status == purchase_pb2.PURCHASE_STATUS_COMPLETED
+    assert read_value(pair.tickets_url, "SELECT count(*) FROM payments WHERE refund_due") == 0
 
 
 async def test_an_interrupted_recovery_ends_the_same(pair, monkeypatch):

@@ -15,7 +15,7 @@ from uuid import UUID
 from ticket_service.domain.provider_rules import ProviderRules
 from ticket_service.domain.reasons import Reason
 from ticket_service.domain.refund_amounts import check_amount
-from ticket_service.domain.refund_policy import FULL_PERCENT
+from ticket_service.domain.refund_policy import FULL_PERCENT, RefundBasis
 from ticket_service.domain.refusals import Instead, illegal_transition, refund_not_confirmable, ticket_checked_in
 from ticket_service.domain.revocations import Outcome, Revocation
 from ticket_service.domain.tickets import SoldTicket, TicketStatus
@@ -59,6 +59,8 @@ class Cancellation:
     attempts: int = 0
     # True: while the cancellation was PENDING, the scan service reported that no check-in of the ticket stands.
     check_in_annulled: bool = False
+    # The reason for the amount; None: a process of an older version recorded the cancellation.
+    refund_basis: RefundBasis | None = None
 
     @property
     def ticket_status(self) -> TicketStatus:
@@ -91,10 +93,11 @@ def request(
             Reason.TICKET_NOT_CANCELLABLE, f"the ticket is {status}", ticket_id=ticket.ticket_id, status=status
         )
     granted = sold.refund_at(now)
-    amount, percent = granted.amount, granted.percent
+    amount, percent, basis = granted.amount, granted.percent, granted.basis
     if wanted is not None:
         amount = check_amount(sold, wanted, amount, ticket.refundable)
         percent = max(percent, amount * FULL_PERCENT // max(ticket.price, 1))
+        basis = RefundBasis.CALLER if amount > granted.amount else basis
     return Cancellation(
         cancellation_id=cancellation_id,
         event_id=ticket.event_id,
@@ -107,6 +110,7 @@ def request(
         reason=reason,
         create_time=now,
         due_time=now + SWEEPER_DELAY,
+        refund_basis=basis,
     )
 
 

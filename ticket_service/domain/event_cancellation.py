@@ -101,6 +101,7 @@ def cancellation_of(
         currency=currency,
         refund_amount=granted.amount,
         refund_percent=granted.percent,
+        refund_basis=granted.basis,
         reason=event_cancellation.reason,
         create_time=now,
         due_time=now + SWEEPER_DELAY,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from uuid import UUID
 
 from ticket_service.domain.customers import Holdings, check_tickets
 from ticket_service.domain.events import Event, EventStatus
@@ -26,6 +27,11 @@ class Payment:
     paid: tuple[str, int]
     # EXTERNAL: the caller's own payment system captured the payment.
     provider: str = EXTERNAL
+
+
+def lost_payment(purchase_id: UUID, paid: tuple[str, int]) -> Payment:
+    """Return the payment of a restored purchase that the caller's own payment system captured: its id is lost."""
+    return Payment(f"lost:{purchase_id}", paid)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Final
 
 from ticket_service.domain.events import DEFAULT_REFUND_TIERS, RefundTier
@@ -11,12 +12,23 @@ from ticket_service.domain.zones import zone_of
 FULL_PERCENT: Final = 100
 
 
+class RefundBasis(StrEnum):
+    """The reason for the amount of a refund."""
+
+    PRESENT_TERMS = "PRESENT_TERMS"
+    TERMS_AT_PURCHASE = "TERMS_AT_PURCHASE"
+    EVENT_MOVED = "EVENT_MOVED"
+    EVENT_CANCELLED = "EVENT_CANCELLED"
+    CALLER = "CALLER"
+
+
 @dataclass(frozen=True, slots=True)
 class Refund:
     """A share of a price, in minor units."""
 
     amount: int
     percent: int
+    basis: RefundBasis = RefundBasis.PRESENT_TERMS
 
 
 def refund(price: int, tiers: Sequence[RefundTier], start_time: datetime, time_zone: str, now: datetime) -> Refund:
@@ -42,9 +54,9 @@ def days_before(start_time: datetime, time_zone: str, now: datetime) -> int:
     return (start_time.astimezone(zone).date() - now.astimezone(zone).date()).days
 
 
-def in_full(price: int) -> Refund:
-    """Return the refund for a cancelled event: the whole price."""
-    return Refund(price, FULL_PERCENT)
+def in_full(price: int, basis: RefundBasis = RefundBasis.EVENT_CANCELLED) -> Refund:
+    """Return the refund of the whole price, by default for a cancelled event."""
+    return Refund(price, FULL_PERCENT, basis)
 
 
 def share(price: int, percent: int) -> int:

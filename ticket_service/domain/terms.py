@@ -6,12 +6,12 @@ with the last version of the event that had them, and a purchase stores the vers
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from ticket_service.domain.events import Event, RefundTier
-from ticket_service.domain.refund_policy import Refund, in_full, refund
+from ticket_service.domain.refund_policy import Refund, RefundBasis, in_full, refund
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +99,18 @@ def refund_owed(price: int, event: Event, past: Sequence[PastTerms], now: dateti
     """
     until = full_refund_until(event, past)
     if until is not None and now < until:
-        return in_full(price)
-    either = [terms_of(event), *(terms.terms for terms in past[:1])]
+        return in_full(price, RefundBasis.EVENT_MOVED)
+    present = terms_of(event)
+    either = [present, *(terms.terms for terms in past[:1])]
     refunds = [
-        refund(price, policy.refund_tiers, start.start_time, start.time_zone, now)
+        replace(
+            refund(price, policy.refund_tiers, start.start_time, start.time_zone, now),
+            basis=RefundBasis.PRESENT_TERMS if policy is start is present else RefundBasis.TERMS_AT_PURCHASE,
+        )
         for policy in either
         for start in either
     ]
+    # Of equal refunds the first is taken: that of the present terms.
     return max(refunds, key=lambda one: (one.amount, one.percent))
 
 

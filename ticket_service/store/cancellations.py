@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, Row
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
 from ticket_service.domain.events import TicketType
 from ticket_service.domain.queries import CancellationQuery
+from ticket_service.domain.refund_policy import RefundBasis
 from ticket_service.store.access import ANY, Condition, ticket_of_user, ticket_visible_to
 from ticket_service.store.tables import cancellations, events, offers, tickets
 from ticketing.chassis.callers import Caller
@@ -172,4 +173,5 @@ def release_tickets(
 
 
 def _cancellation(row: Row[Any]) -> Cancellation:
-    return Cancellation(**row._asdict() | {"status": CancellationStatus(row.status)})
+    basis = None if row.refund_basis is None else RefundBasis(row.refund_basis)
+    return Cancellation(**row._asdict() | {"status": CancellationStatus(row.status), "refund_basis": basis})

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection, Row
 
 from ticket_service.domain.cancellations import CancellationStatus
 from ticket_service.domain.event_cancellation import EventCancellation, OpenTicket, OwedTicket
+from ticket_service.domain.refund_policy import RefundBasis
 from ticket_service.store.events import RESERVED_STATUSES
 from ticket_service.store.tables import cancellations, event_cancellations, events, tickets
 from ticketing.chassis.parsing import NIL
@@ -77,7 +78,11 @@ def refund_pending_in_full(connection: Connection, event_id: UUID, ticket_ids: S
             tickets.c.event_id == cancellations.c.event_id,
             tickets.c.ticket_id == cancellations.c.ticket_id,
         )
-        .values(refund_amount=tickets.c.price - tickets.c.refunded, refund_percent=100)
+        .values(
+            refund_amount=tickets.c.price - tickets.c.refunded,
+            refund_percent=100,
+            refund_basis=RefundBasis.EVENT_CANCELLED,
+        )
         .returning(cancellations.c.ticket_id)
     )
     return set(connection.execute(statement).scalars())

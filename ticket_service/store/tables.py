@@ -233,6 +233,8 @@ cancellations = sa.Table(
     sa.Column("due_time", TIME),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("check_in_annulled", sa.Boolean, nullable=False, server_default=sa.false()),
+    # NULL: a process of an older version recorded the cancellation.
+    sa.Column("refund_basis", sa.Text),
     sa.CheckConstraint("status IN ('PENDING', 'REFUNDING', 'DONE', 'REJECTED', 'REFUND_FAILED')", "status"),
     sa.CheckConstraint("(status IN ('DONE', 'REJECTED')) = (complete_time IS NOT NULL)", "complete_time"),
     sa.CheckConstraint("refund_percent BETWEEN 0 AND 100", "refund_percent"),

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from ticket_service.domain import holds as domain
 from ticket_service.domain.changes import Change, ChangeKind
-from ticket_service.domain.holds import Payment, PaymentResult
+from ticket_service.domain.holds import Payment, PaymentResult, lost_payment
 from ticket_service.domain.ledger import charge_entries, payment_entry, withdrawn_entry
 from ticket_service.domain.notifications import hold_expired, payment_refund_due, payment_refunded, purchase_completed
 from ticket_service.domain.payments import MAX_POLL_INTERVAL, ChargeState, Progress
@@ -280,7 +280,8 @@ def _is_recorded(connection: Connection, purchase_id: UUID, payment: Payment) ->
     paid = store.paid_purchase(connection, payment)
     if paid not in {None, purchase_id}:
         raise payment_already_used(payment.payment_id, paid)
-    return paid is not None
+    # After a recovery the shop repeats a payment whose id was lost: it must not look like a second one, to be refunded.
+    return paid is not None or store.paid_purchase(connection, lost_payment(purchase_id, payment.paid)) is not None
 
 
 def record_refund(connection: Connection, purchase: Purchase, payment: Payment, refund_id: str, now: datetime) -> None:

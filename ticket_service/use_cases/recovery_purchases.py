@@ -1,16 +1,14 @@
 """Restore the purchases of tickets that only the scan service has, so that their holders get in and keep their places."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
 from ticket_service.domain.events import Event, TicketType
-from ticket_service.domain.holds import Payment, PaymentResult
+from ticket_service.domain.holds import Payment, PaymentResult, lost_payment
 from ticket_service.domain.ledger import payment_entry
 from ticket_service.domain.purchases import EXTERNAL, FREE, Item, Purchase, PurchaseStatus
 from ticket_service.domain.reconciliation import ProviderCharge
@@ -30,11 +28,6 @@ from ticket_service.store.holds import (
 )
 from ticket_service.use_cases.issuing import Issuing
 from ticketing.chassis.ids import new_id
-
-log = logging.getLogger(__name__)
-
-# The payment of a purchase that was paid outside of this service; the id is not known any more.
-LOST_PAYMENT: Final = "lost:"
 
 
 class PurchaseRestorer:
@@ -77,13 +70,15 @@ class PurchaseRestorer:
         if purchase.status is not PurchaseStatus.HELD:
             inventory.reserve(purchase.items)
         provider, charge = self._charges.get(purchase.purchase_id, (EXTERNAL, None))
-        payment_id = f"{LOST_PAYMENT}{purchase.purchase_id}" if charge is None else charge.payment_id
-        payment = Payment(payment_id, (purchase.currency, purchase.total), provider)
+        paid = (purchase.currency, purchase.total)
+        payment = (
+            lost_payment(purchase.purchase_id, paid) if charge is None else Payment(charge.payment_id, paid, provider)
+        )
         completed = replace(
             purchase,
             status=PurchaseStatus.COMPLETED,
             provider=provider,
-            payment_id=payment_id,
+            payment_id=payment.payment_id,
             complete_time=self._now,
             due_time=None,
             payment_method=None,

@@ -7,6 +7,7 @@ while the source is down.
 
 import asyncio
 import json
+import logging
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ import jwt
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.failures import dependency_unavailable
 
+log = logging.getLogger(__name__)
+
+# The id of the key of `ticketing.chassis.development`.
+DEVELOPMENT_KEY_ID: Final = "first-try"
 ALGORITHMS: Final = ("EdDSA", "ES256", "RS256")
 MAX_BYTES: Final = 256 * 1024
 FETCH_SECONDS: Final = 5.0
@@ -80,6 +85,8 @@ class KeySet:
             content = await asyncio.to_thread(self._read)
             if content != self._content:
                 self._keys = parse_key_set(content)
+                if DEVELOPMENT_KEY_ID in self._keys:
+                    log.warning("a development key is accepted: whoever has it may act as anybody")
                 self._content = content
                 self.version += 1
         except Exception as error:  # noqa: BLE001 - half-written sets and broken libraries must not end a caller

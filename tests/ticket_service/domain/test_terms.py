@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from tests.selling.rows import NOW, make_event, make_sold
 from ticket_service.domain.events import Event, EventStatus, RefundTier
-from ticket_service.domain.refund_policy import Refund, refund
+from ticket_service.domain.refund_policy import Refund, RefundBasis, refund
 from ticket_service.domain.terms import MoveRules, PastTerms, full_refund_until, refund_owed, replace_terms, terms_of
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 RULES = MoveRules(bound=3 * HOUR, right=14 * DAY)
 NOTHING = (RefundTier(0, 0),)
+AT_PURCHASE = RefundBasis.TERMS_AT_PURCHASE
 
 
 def changed(event: Event, past: Sequence[PastTerms], now: datetime = NOW, **fields) -> tuple[Event, list[PastTerms]]:
@@ -29,7 +30,7 @@ def moved(event: Event, past: Sequence[PastTerms], by: timedelta, now: datetime 
 
 def test_a_worse_policy_does_not_lower_the_refund_of_a_sold_ticket():
     event, past = changed(make_event(), (), refund_tiers=NOTHING)
-    assert refund_owed(1_000, event, past, NOW) == Refund(1_000, 100)
+    assert refund_owed(1_000, event, past, NOW) == Refund(1_000, 100, AT_PURCHASE)
     assert refund_owed(1_000, event, (), NOW) == Refund(0, 0), "a ticket sold after the change"
 
 
@@ -41,13 +42,13 @@ def test_a_better_policy_raises_the_refund_of_a_sold_ticket():
 def test_a_nearer_start_does_not_lower_the_refund_of_a_sold_ticket():
     event, past = moved(make_event(starts_in=10 * DAY), (), -8 * DAY)
     after_the_right = [replace(terms, full_refund_until=None) for terms in past]
-    assert refund_owed(1_000, event, after_the_right, NOW) == Refund(1_000, 100)
+    assert refund_owed(1_000, event, after_the_right, NOW) == Refund(1_000, 100, AT_PURCHASE)
 
 
 def test_a_postponed_event_counts_the_policy_at_purchase_to_its_new_start():
     event, past = moved(make_event(starts_in=2 * DAY), (), 30 * DAY)
     event, past = changed(event, past, refund_tiers=NOTHING)
-    assert refund_owed(1_000, event, past, NOW + 20 * DAY) == Refund(1_000, 100)
+    assert refund_owed(1_000, event, past, NOW + 20 * DAY) == Refund(1_000, 100, AT_PURCHASE)
 
 
 def test_a_change_of_the_time_zone_does_not_lower_the_refund():
@@ -99,7 +100,9 @@ def test_a_move_gives_a_full_refund_until_its_end_and_not_beyond_the_start():
     past = [replace(terms, terms=replace(terms.terms, refund_tiers=NOTHING)) for terms in past]
     until = NOW + 14 * DAY
     assert full_refund_until(event, past) == until
-    assert refund_owed(1_000, event, past, until - timedelta(microseconds=1)) == Refund(1_000, 100)
+    assert refund_owed(1_000, event, past, until - timedelta(microseconds=1)) == Refund(
+        1_000, 100, RefundBasis.EVENT_MOVED
+    )
     assert refund_owed(1_000, event, past, until) == Refund(0, 0)
     nearer, past = moved(make_event(starts_in=10 * DAY), (), -8 * DAY)
     assert full_refund_until(nearer, past) == nearer.start_time

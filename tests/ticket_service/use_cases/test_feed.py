@@ -427,3 +427,32 @@ async def test_no_commit_is_skipped_during_long_transactions(the_feed, database,
 async def test_another_database_has_another_epoch(database, epoch):
     await database.run(lambda connection: connection.execute(sa.update(feed).values(epoch=new_id())))
     assert await database.run(store.epoch) != epoch
+
+
+async def test_a_lost_change_is_noticed_although_sales_have_passed_the_cursor(the_feed, database, clock, epoch):
+    event = await new_event(database, clock)
+    [lost] = await database.run(lambda connection: sell(connection, event, 1))
+    async with aclosing(the_feed.watch({}, epoch)) as pages:
+        [page] = await take(pages, 1)
+        # A promoted replica lacks the ticket, and sells two before the feed looks again.
+        await database.run(lambda connection: connection.execute(sa.delete(tickets).where(tickets.c.ticket_id == lost)))
+        await database.run(lambda connection: sell(connection, event, 2))
+        with pytest.raises(Failure) as refused:
+            await take(pages, 1)
+    assert (page.revision, refused.value.reason) == (2, "RECOVERING")
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_cursor_beyond_its_event_begins_a_recovery(the_feed, database, clock, epoch, is_known):
+    event = await new_event(database, clock)
+    cursors = {event.event_id: 7} if is_known else {new_id(): 0}
+    with pytest.raises(Failure) as refused:
+        async with aclosing(the_feed.watch(cursors, epoch)) as pages:
+            await take(pages, 1)
+    assert refused.value.reason == "RECOVERING"
+
+
+async def test_a_cursor_of_another_epoch_begins_no_recovery(the_feed, database, clock):
+    event = await new_event(database, clock)
+    async with aclosing(the_feed.watch({event.event_id: 7}, f"{new_id()}.2")) as pages:
+        assert [page.event.event_id for page in await take(pages, 1)] == [event.event_id]

@@ -137,6 +137,42 @@ CANCELLATION_STATUS_REFUND_FAILED: CancellationStatus.ValueType  # 5
 """The provider refused the refund for good; see TicketService.RetryRefund."""
 Global___CancellationStatus: _TypeAlias = CancellationStatus  # noqa: Y015
 
+class _RefundBasis:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RefundBasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefundBasis.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REFUND_BASIS_UNSPECIFIED: _RefundBasis.ValueType  # 0
+    """A version that did not record the reason recorded the cancellation."""
+    REFUND_BASIS_PRESENT_TERMS: _RefundBasis.ValueType  # 1
+    """The present terms of the event; those at purchase grant no more."""
+    REFUND_BASIS_TERMS_AT_PURCHASE: _RefundBasis.ValueType  # 2
+    """The terms at purchase, alone or together with the present date of the event, grant more than the present ones."""
+    REFUND_BASIS_EVENT_MOVED: _RefundBasis.ValueType  # 3
+    """The event was moved after the purchase: the full price."""
+    REFUND_BASIS_EVENT_CANCELLED: _RefundBasis.ValueType  # 4
+    """The event is cancelled: the full price."""
+    REFUND_BASIS_CALLER: _RefundBasis.ValueType  # 5
+    """An organizer, a service or an operator granted more than the terms (CancelTicketRequest.refund_amount)."""
+
+class RefundBasis(_RefundBasis, metaclass=_RefundBasisEnumTypeWrapper):
+    """The reason for the amount of a cancellation's refund."""
+
+REFUND_BASIS_UNSPECIFIED: RefundBasis.ValueType  # 0
+"""A version that did not record the reason recorded the cancellation."""
+REFUND_BASIS_PRESENT_TERMS: RefundBasis.ValueType  # 1
+"""The present terms of the event; those at purchase grant no more."""
+REFUND_BASIS_TERMS_AT_PURCHASE: RefundBasis.ValueType  # 2
+"""The terms at purchase, alone or together with the present date of the event, grant more than the present ones."""
+REFUND_BASIS_EVENT_MOVED: RefundBasis.ValueType  # 3
+"""The event was moved after the purchase: the full price."""
+REFUND_BASIS_EVENT_CANCELLED: RefundBasis.ValueType  # 4
+"""The event is cancelled: the full price."""
+REFUND_BASIS_CALLER: RefundBasis.ValueType  # 5
+"""An organizer, a service or an operator granted more than the terms (CancelTicketRequest.refund_amount)."""
+Global___RefundBasis: _TypeAlias = RefundBasis  # noqa: Y015
+
 @_typing.final
 class Ticket(_message.Message):
     """The right of one person to enter one event. The service sets every field."""
@@ -298,6 +334,7 @@ class Cancellation(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     COMPLETE_TIME_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    REFUND_BASIS_FIELD_NUMBER: _builtins.int
     cancellation_id: _builtins.str
     """The UUIDv7 that the service gives each cancellation."""
     ticket_id: _builtins.str
@@ -312,6 +349,8 @@ class Cancellation(_message.Message):
     """The reason that the request gave."""
     failure: _builtins.str
     """The provider's reason for a refusal. The field is empty unless REFUND_FAILED."""
+    refund_basis: Global___RefundBasis.ValueType
+    """The reason for refund_amount, before refunds without a cancellation reduced it."""
     @_builtins.property
     def refund_amount(self) -> _money_pb2.Money:
         """The refund that the better of the terms at purchase and the present ones
@@ -343,10 +382,11 @@ class Cancellation(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         complete_time: _timestamp_pb2.Timestamp | None = ...,
         failure: _builtins.str = ...,
+        refund_basis: Global___RefundBasis.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time", "create_time", b"create_time", "refund_amount", b"refund_amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancellation_id", b"cancellation_id", "complete_time", b"complete_time", "create_time", b"create_time", "failure", b"failure", "reason", b"reason", "refund_amount", b"refund_amount", "refund_id", b"refund_id", "refund_percent", b"refund_percent", "status", b"status", "ticket_id", b"ticket_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancellation_id", b"cancellation_id", "complete_time", b"complete_time", "create_time", b"create_time", "failure", b"failure", "reason", b"reason", "refund_amount", b"refund_amount", "refund_basis", b"refund_basis", "refund_id", b"refund_id", "refund_percent", b"refund_percent", "status", b"status", "ticket_id", b"ticket_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.environment.messages import at
+from tests.environment.waiting import until
 from tests.selling.rows import sold
 from tests.selling.shop import Shop, money, new_id
 from ticket_service.domain.events import RefundTier
@@ -61,8 +62,34 @@ async def test_a_worse_policy_holds_for_later_purchases_only(shop, stub, event):
     before = await buy(shop, event)
     await change(shop, event.event_id, refund_policy=NOTHING)
     after = await buy(shop, event)
-    assert (await cancel(stub, shop, before)).refund_amount == money(2_500)
-    assert (await cancel(stub, shop, after)).refund_amount == money(0)
+    of_purchase, of_event = await cancel(stub, shop, before), await cancel(stub, shop, after)
+    assert (of_purchase.refund_amount, of_purchase.refund_basis) == (
+        money(2_500),
+        ticket_pb2.REFUND_BASIS_TERMS_AT_PURCHASE,
+    )
+    assert (of_event.refund_amount, of_event.refund_basis) == (money(0), ticket_pb2.REFUND_BASIS_PRESENT_TERMS)
+
+
+async def test_the_basis_of_a_refund_says_who_granted_more_than_the_terms(shop, stub, event):
+    granted, cancelled = await buy(shop, event), await buy(shop, event)
+    await move(shop, event, event.start_time.ToDatetime(tzinfo=UTC) + 10 * DAY)
+    assert (await cancel(stub, shop, await buy(shop, event))).refund_basis == ticket_pb2.REFUND_BASIS_PRESENT_TERMS
+    moved = await cancel(stub, shop, granted)
+    assert moved.refund_basis == ticket_pb2.REFUND_BASIS_EVENT_MOVED
+    worse = await shop.on_sale(ticket_price=money(2_500), refund_policy=NOTHING)
+    request = pb.CancelTicketRequest(ticket_id=await buy(shop, worse), refund_amount=money(1))
+    by_organizer = (await stub.CancelTicket(request, metadata=shop.metadata(Shop.OLGA))).cancellation
+    assert by_organizer.refund_basis == ticket_pb2.REFUND_BASIS_CALLER
+    end = event_service_pb2.CancelEventRequest(event_id=event.event_id)
+    await shop.events.CancelEvent(end, metadata=shop.metadata(Shop.OLGA))
+    # A holder may cancel before the batches of the event cancellation do.
+    listing = pb.ListCancellationsRequest(event_id=event.event_id)
+
+    async def bases() -> set[int]:
+        found = (await stub.ListCancellations(listing, metadata=shop.metadata(Shop.OLGA))).cancellations
+        return {one.refund_basis for one in found if one.ticket_id == cancelled}
+
+    await until(bases, {ticket_pb2.REFUND_BASIS_EVENT_CANCELLED})
 
 
 async def test_a_held_purchase_keeps_the_terms_of_its_order(shop, stub, event):
