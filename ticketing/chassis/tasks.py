@@ -30,7 +30,7 @@ MAX_BACKOFF_SECONDS: Final = 5.0
 # The log has a line when a task begins to fail and when it works again, and one line in this time while it fails.
 REPEAT_LOG_SECONDS: Final = 60.0
 # An outage of something else in this time after the start is not logged.
-START_SECONDS: Final = 10.0
+START_SECONDS: Final = 20.0
 # A task that fails and works in turns begins to fail often: the log has one line in this time.
 FLAPPING_LOG_SECONDS: Final = 10.0
 
