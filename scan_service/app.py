@@ -51,6 +51,10 @@ from scan_service.use_cases.incidents import Incidents
 from scan_service.use_cases.keys import Keys
 from scan_service.use_cases.locked_events import LockedEvents
 from scan_service.use_cases.look_ups import LookUps
+from scan_service.use_cases.lost_commits import INTERVAL_SECONDS as LOST_COMMITS_SECONDS
+from scan_service.use_cases.lost_commits import LostCommits
+from scan_service.use_cases.recoveries import STEP_SECONDS as RECOVERY_SECONDS
+from scan_service.use_cases.recoveries import Recoveries
 from scan_service.use_cases.recovery import KnownState
 from scan_service.use_cases.replica_position import ReplicaPositions
 from scan_service.use_cases.revocations import Revocations
@@ -127,7 +131,7 @@ class App:
         await keys.load()
         codes = Codes(self._settings.code_secret)
         tickets = self._ticket_service()
-        self._follow(keys, tickets)
+        lost_commits = self._follow(keys, tickets, codes)
         failed_codes = FailedCodeLimit(self._settings.max_failed_codes, database, self._database_clock)
         guesses = self.tasks.new("code_guesses", failed_codes.record, GUESS_SECONDS)
         failed_codes.report_guess = guesses.wake
@@ -141,6 +145,8 @@ class App:
         revocations = RevocationsServicer(Revocations(revoking, codes, self._database_clock))
         validation = Validation(database, keys, codes, self._database_clock, failed_codes)
         pacer = WatchPacer(self._clock)
+        admission_watcher = AdmissionWatcher(self._database("watches", WATCH_THREADS), pacer, self._clock)
+        admission_watcher.report_lost_commits = lost_commits.report_cursor
         use_cases = UseCases(
             batcher=batcher,
             uploads=uploads,
@@ -150,7 +156,7 @@ class App:
             scans=Scans(database, codes),
             incidents=Incidents(database, codes),
             attendances=Attendances(database, self._clock, pacer),
-            admission_watcher=AdmissionWatcher(self._database("watches", WATCH_THREADS), pacer, self._clock),
+            admission_watcher=admission_watcher,
             look_ups=LookUps(database, tickets, codes, self._database_clock, self._settings.max_look_ups),
             holders=Holders(database, tickets, self._database_clock),
         )
@@ -248,8 +254,8 @@ class App:
         self._running.push_async_callback(peer.close)
         return TicketService(peer)
 
-    def _follow(self, keys: Keys, tickets: TicketService) -> None:
-        """Start to follow the ticket service in the background."""
+    def _follow(self, keys: Keys, tickets: TicketService, codes: Codes) -> LostCommits:
+        """Start to follow the ticket service in the background; return the check of the database for lost commits."""
         database = self._database("feed", FEED_THREADS)
         connection = LoopConnection(self._url, f"{NAME} leader", {})
         self._running.callback(connection.close)
@@ -261,11 +267,17 @@ class App:
         following = self.tasks.new("replica", replica.follow, FOLLOW_SECONDS, max_backoff_seconds=MAX_FOLLOW_SECONDS)
         replica.report_success = following.record.succeeded
         reports = Reports(database, tickets, self._database_clock)
+        recoveries = Recoveries(database, tickets, codes, self._database_clock)
+        lost_commits = LostCommits(database, recoveries, self._database_clock)
+        self._start(self.tasks.new("lost_commits", lost_commits.check, LOST_COMMITS_SECONDS))
         reporting = [
             self.tasks.new("check_in_reports", reports.report_check_ins, REPORT_SECONDS),
             self.tasks.new("incident_reports", reports.report_incidents, REPORT_SECONDS),
+            self.tasks.new("device_reports", reports.report_devices, REPORT_SECONDS),
+            self.tasks.new("recovery", recoveries.step, RECOVERY_SECONDS),
         ]
         self._start(Leadership(connection, self.tasks, following, reporting).task)
+        return lost_commits
 
     def _start(self, task: BackgroundTask) -> None:
         task.start()

@@ -4,14 +4,19 @@ from pathlib import Path
 from typing import Final
 
 from scan_service.app import NAME, App
-from scan_service.commands import delete_scans, retire_keys, revoke_devices
+from scan_service.commands import delete_scans, recover, retire_keys, revoke_devices
 from scan_service.settings import read_settings
 from ticketing.chassis.command_line import Command
 from ticketing.chassis.service import ServiceDefinition, main
 
 MIGRATIONS: Final = Path(__file__).parent / "store" / "migrations"
 
-COMMANDS: Final[tuple[Command, ...]] = (delete_scans.COMMAND, retire_keys.COMMAND, revoke_devices.COMMAND)
+COMMANDS: Final[tuple[Command, ...]] = (
+    delete_scans.COMMAND,
+    recover.COMMAND,
+    retire_keys.COMMAND,
+    revoke_devices.COMMAND,
+)
 
 
 def run() -> int:

@@ -6,6 +6,7 @@ SELECT create_reference_table('feed');
 SELECT create_reference_table('devices');
 SELECT create_reference_table('signing_keys');
 SELECT create_reference_table('retired_keys');
+SELECT create_reference_table('recoveries');
 
 -- All rows of an event are on one node.
 SELECT create_distributed_table('events', 'event_id', colocate_with => 'none');

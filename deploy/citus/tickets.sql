@@ -9,6 +9,7 @@ SET citus.enable_unsafe_triggers = on;
 SELECT create_reference_table('feed');
 SELECT create_reference_table('signing_keys');
 SELECT create_reference_table('receiver_states');
+SELECT create_reference_table('gate_devices');
 SELECT create_reference_table('erasures');
 SELECT create_reference_table('disputes');
 SELECT create_reference_table('unmatched_payments');

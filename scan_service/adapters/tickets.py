@@ -8,16 +8,21 @@ from uuid import UUID
 import grpc.aio
 
 from scan_service.convert import feed as convert
+from scan_service.convert import recoveries as recovery
 from scan_service.convert.holders import name_of, name_request
 from scan_service.convert.look_ups import find_request, held_tickets
 from scan_service.domain.feed import CheckInConflict, CheckInReport, FeedPage, FeedPosition, IncidentReport
 from scan_service.domain.look_ups import HeldTickets, LookUp
+from scan_service.domain.lost_admissions import ReportedCheckIn
+from scan_service.domain.recoveries import ReportedDevice
 from ticketing.chassis.failures import dependency_unavailable
 from ticketing.chassis.peer_client import CALL_SECONDS, PeerClient
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceStub
 
 # A feed that is silent for this time has delivered everything: it delivers new changes at once.
 SILENCE_SECONDS: Final = 1.0
+# A page of a list, for which nobody waits at a gate, may take longer than a call.
+LIST_SECONDS: Final = 15.0
 
 T = TypeVar("T")
 
@@ -49,6 +54,27 @@ class TicketService:
         locked = frozenset(response.locked)
         recorded = [check_in for n, check_in in enumerate(check_ins) if n not in locked]
         return [convert.conflict_of(conflict) for conflict in response.conflicts], recorded
+
+    async def list_check_ins(self, after: tuple[UUID, UUID] | None) -> list[ReportedCheckIn]:
+        """Return the next check-ins that the ticket service has, behind the event and ticket of `after`; none at the end."""
+        call = TicketFeedServiceStub(self._peer.channel).ListCheckIns(
+            recovery.check_ins_request(after), timeout=LIST_SECONDS, metadata=self._peer.metadata()
+        )
+        return recovery.reported_check_ins(await _answer(call))
+
+    async def report_devices(self, devices: Sequence[ReportedDevice]) -> None:
+        """Report gate devices, which the ticket service keeps."""
+        call = TicketFeedServiceStub(self._peer.channel).ReportDevices(
+            recovery.devices_request(devices), timeout=CALL_SECONDS, metadata=self._peer.metadata()
+        )
+        await _answer(call)
+
+    async def list_devices(self, after: UUID | None) -> list[ReportedDevice]:
+        """Return the next gate devices that the ticket service has, behind the id `after`; none at the end."""
+        call = TicketFeedServiceStub(self._peer.channel).ListReportedDevices(
+            recovery.devices_page_request(after), timeout=LIST_SECONDS, metadata=self._peer.metadata()
+        )
+        return recovery.reported_devices(await _answer(call))
 
     async def report_incidents(self, incidents: Sequence[IncidentReport]) -> None:
         """Report incidents; a repeated report has no effect."""

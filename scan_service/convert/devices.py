@@ -70,6 +70,7 @@ def device_message(device: Device, now: datetime | None = None) -> pb.Device:
         organizer_id=device.organizer_id,
         connected=now is not None and until is not None and until > now,
         gate=None if device.gate is None else _gate_message(device.gate),
+        resend_pending=device.resend_pending,
     )
 
 

@@ -49,6 +49,7 @@ def scan_message(scan: Scan) -> scan_pb2.Scan:
         gate_event_id=str(scan.gate_event_id),
         doubtful_time=scan.doubtful_time,
         looked_up=scan.looked_up,
+        recovered=scan.is_recovered,
         group_scan_id="" if scan.group_scan_id is None else str(scan.group_scan_id),
     )
     if scan.group is not None:

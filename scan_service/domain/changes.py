@@ -25,6 +25,11 @@ class Cursor:
     # The last row of the page; None: no further page follows.
     row: Row | None = None
 
+    @property
+    def latest(self) -> int:
+        """Return the latest transaction that the cursor names."""
+        return self.horizon if self.row is None else max(self.horizon, self.row[0])
+
     def __str__(self) -> str:
         position = f"{self.epoch}:{self.horizon}"
         return position if self.row is None else f"{position}:{self.row[0]}:{self.row[1]}"
@@ -65,3 +70,5 @@ class Changes:
     cursor: Cursor
     # The changes start from the beginning: the device clears its replica first.
     restart: bool
+    # The cursor names a transaction of this epoch that the database has not reached: the database has lost commits.
+    is_ahead: bool = False

@@ -38,6 +38,8 @@ class Device:
     connected_until: datetime | None = None
     # The gate that the device opened last.
     gate: Gate | None = None
+    # The service waits for scans that the device has to send again.
+    resend_pending: bool = False
 
     def may_enroll(self, now: datetime) -> bool:
         """Return whether the enrollment code is within its hour and the device is not revoked."""

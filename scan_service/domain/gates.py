@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from scan_service.domain.recoveries import Resend
+
 
 @dataclass(frozen=True, slots=True)
 class GateOpening:
@@ -14,3 +16,5 @@ class GateOpening:
     complete_time: datetime | None
     # The time of the service.
     open_time: datetime
+    # None: the device has no scans to send again.
+    resend: Resend | None = None

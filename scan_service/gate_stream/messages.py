@@ -8,6 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from scan_service.convert.scans import scan_message
 from scan_service.domain.gates import GateOpening
+from scan_service.domain.recoveries import Resend
 from ticketing.admission.scans import Scan
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.interceptor import log_refused_messages
@@ -37,6 +38,7 @@ def opened_message(opening: GateOpening, allowed: Credits) -> pb.StreamScansResp
             max_outstanding_scans=allowed.scans,
             max_outstanding_uploads=allowed.uploads,
             replica_lag=lag,
+            resend=None if opening.resend is None else _resend(opening.resend),
         )
     )
 
@@ -62,6 +64,15 @@ def rejected_message(scan_id: str, failure: Failure) -> pb.StreamScansResponse:
     """Build the answer to a rejected message, and log it."""
     log_refused_messages("a scan was rejected", failure.reason, **logged_id(scan_id))
     return pb.StreamScansResponse(rejected=rejection(scan_id, failure))
+
+
+def resend_message(resend: Resend) -> pb.StreamScansResponse:
+    """Build the request to send scans again."""
+    return pb.StreamScansResponse(resend=_resend(resend))
+
+
+def _resend(resend: Resend) -> pb.Resend:
+    return pb.Resend(recovery_id=str(resend.recovery_id), since_time=timestamp(resend.since_time))
 
 
 def logged_id(scan_id: str) -> dict[str, str]:

@@ -1,8 +1,9 @@
-"""The presence of devices: one task records connected devices and ends the streams of revoked ones."""
+"""The presence of devices: one task records connected devices, ends the streams of revoked ones, and asks for lost scans."""
 
 from datetime import datetime, timedelta
 from typing import Final
 
+from scan_service.domain.recoveries import Resend
 from scan_service.gate_stream.stream import Streams
 from scan_service.use_cases.gates import Gates
 from scan_service.use_cases.watch_pacer import WatchPacer
@@ -25,14 +26,22 @@ class Presence:
         self._polled: datetime | None = None
         self._recorded: datetime | None = None
         self._connected = frozenset[str]()
+        # The request that open streams have got.
+        self._resend: Resend | None = None
 
     async def poll(self) -> None:
         """Poll once; raise DEPENDENCY_UNAVAILABLE where the database does not answer."""
         now = self._clock()
-        revoked, self._polled = await self._gates.read_revoked(self._polled)
-        self._streams.end_devices(revoked)
-        self._pacer.end_devices(revoked)
+        poll = await self._gates.poll(self._polled)
+        self._polled = poll.time
+        self._streams.end_devices(poll.revoked)
+        self._pacer.end_devices(poll.revoked)
+        if poll.resend != self._resend:
+            self._resend = poll.resend
+            if poll.resend is not None:
+                self._streams.ask_again(poll.resend)
         await self._gates.record_opened()
+        await self._gates.record_resent()
         connected = self._streams.devices()
         if connected and (self._recorded is None or now - self._recorded >= RECORD_INTERVAL):
             self._recorded = now

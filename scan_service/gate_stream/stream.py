@@ -18,12 +18,14 @@ from scan_service.convert.annulments import read_annulment
 from scan_service.convert.attempts import AttemptParser, read_gate
 from scan_service.convert.callers import own_organizer
 from scan_service.domain.reasons import Reason
+from scan_service.domain.recoveries import Resend
 from scan_service.gate_stream.messages import (
     Credits,
     annulled_message,
     opened_message,
     reconnect_message,
     rejected_message,
+    resend_message,
     result_message,
 )
 from scan_service.gate_stream.scan_lane import ScanLane
@@ -37,7 +39,7 @@ from ticketing.chassis.batcher import Batcher
 from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.clock import Clock
 from ticketing.chassis.failures import Failure, invalid, overloaded, unauthenticated
-from ticketing.chassis.parsing import Fields
+from ticketing.chassis.parsing import Fields, read_uuid
 from ticketing.chassis.waits import note_ids
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
@@ -109,6 +111,11 @@ class Streams:
         for stream in self._open:
             if stream.device_id in device_ids:
                 stream.end(unauthenticated("the device was revoked"))
+
+    def ask_again(self, resend: Resend) -> None:
+        """Ask the devices of all open gates to send their scans again."""
+        for stream in self._open:
+            stream.ask_again(resend)
 
     def drain(self) -> None:
         """Drain all streams: each answers its outstanding scans, asks its device to connect again, and ends."""
@@ -184,6 +191,11 @@ class Stream:
         self._ended = failure
         self._wake()
 
+    def ask_again(self, resend: Resend) -> None:
+        """Ask the device to send its scans again; a gate that opens later is asked then."""
+        if self._gate is not None:
+            self._send(resend_message(resend))
+
     def _wake(self) -> None:
         self._wakeup.set()
 
@@ -241,6 +253,8 @@ class Stream:
                 self._annul(message.passage)
             elif isinstance(message, pb.StreamScansRequest) and kind == "upload":
                 self._uploads.submit(message.upload, self._gate)
+            elif isinstance(message, pb.StreamScansRequest) and kind == "resent":
+                self._note_resent(message.resent)
             else:
                 self._send(_rejection_of(message))
 
@@ -282,6 +296,16 @@ class Stream:
         answer = asyncio.create_task(self._dependencies.annulments.annul(annulment), name="annulment")
         answer.add_done_callback(lambda _: self._wake())
         self._send(Pending(message.scan_id, answer, annulled_message, perf_counter()))
+
+    def _note_resent(self, message: pb.Resent) -> None:
+        try:
+            recovery_id = read_uuid(message, "recovery_id")
+        except Failure as failure:
+            self._send(rejected_message("", failure))
+            return
+        # A person's token may serve several gates, so only devices are waited for.
+        if self.device_id:
+            self._dependencies.gates.note_resent(self.device_id, recovery_id)
 
     def _send(self, outgoing: Outgoing) -> None:
         self._outgoing.append(outgoing)

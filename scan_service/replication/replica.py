@@ -10,11 +10,13 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
+from sqlalchemy.engine import Connection
+
 from scan_service.adapters.tickets import TicketService
 from scan_service.domain.feed import FeedPage
 from scan_service.replication.key_replica import KeyReplica
 from scan_service.store.clock import DatabaseClock
-from scan_service.store.feed import mark_complete, read_position, save_pages
+from scan_service.store.feed import PositionChangedError, mark_complete, read_position, save_pages
 from ticketing.chassis.database import Database, RowsLocked
 
 log = logging.getLogger(__name__)
@@ -54,15 +56,25 @@ class Replica:
         position = await self._database.run(
             lambda connection: read_position(connection, self._clock.read(connection) - FOLLOWED_AFTER_END)
         )
+        followed = position.epoch
         async with aclosing(self._tickets.watch(position)) as messages, aclosing(_group(messages)) as groups:
             async for group in groups:
-                await self._save([page for pages in group if pages is not None for page in pages])
-                if group[-1] is None:
-                    await self._database.run(lambda connection: mark_complete(connection, self._clock.read(connection)))
-                    self.report_success()
+                try:
+                    followed = await self._save(
+                        [page for pages in group if pages is not None for page in pages], followed
+                    )
+                    if group[-1] is None:
+                        await self._database.run(partial(self._mark_complete, followed=followed))
+                        self.report_success()
+                except PositionChangedError:
+                    log.info("the replica has another position; the feed is followed from there")
+                    return
 
-    async def _save(self, pages: Sequence[FeedPage]) -> None:
-        """Save pages in their order.
+    def _mark_complete(self, connection: Connection, followed: str) -> None:
+        mark_complete(connection, self._clock.read(connection), followed)
+
+    async def _save(self, pages: Sequence[FeedPage], followed: str) -> str:
+        """Save pages in their order; return the epoch of the replica, which is `followed` before.
 
         Raises:
             RowsLocked: another session has locked rows of an event; the pages of all other events are saved, and the feed
@@ -74,13 +86,15 @@ class Replica:
             free = [page for page in transaction if page.event.event_id not in locked]
             try:
                 if free:
-                    await self._database.run(partial(save_pages, pages=free))
+                    await self._database.run(partial(save_pages, pages=free, followed=followed))
+                    followed = free[0].epoch
                     self.report_success()
             except RowsLocked:
                 for event_id in {page.event.event_id: None for page in free}:
                     own = [page for page in free if page.event.event_id == event_id]
                     try:
-                        await self._database.run(partial(save_pages, pages=own))
+                        await self._database.run(partial(save_pages, pages=own, followed=followed))
+                        followed = own[0].epoch
                         self.report_success()
                     except RowsLocked as failure:
                         log.warning(
@@ -89,6 +103,7 @@ class Replica:
                         locked[event_id] = failure
         if locked:
             raise next(iter(locked.values()))
+        return followed
 
 
 async def _group(messages: AsyncIterator[FeedMessage]) -> AsyncGenerator[list[FeedMessage], None]:

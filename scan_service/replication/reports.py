@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from scan_service.adapters.tickets import TicketService
 from scan_service.domain.feed import CheckInConflict
 from scan_service.domain.incidents import IncidentKind, assign_conflicts
-from scan_service.store import incidents, reports
+from scan_service.store import device_reports, incidents, reports
 from scan_service.store.annulments import lock_latest_check_in, save_violations
 from scan_service.store.clock import DatabaseClock
 from ticketing.admission.scans import ScanType
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 # The contract's bounds on one call.
 MAX_CHECK_INS: Final = 1_000
 MAX_INCIDENTS: Final = 1_000
+MAX_DEVICES: Final = 1_000
 # The pause after a call that was not full: one call per few check-ins used as much CPU as the scans themselves.
 PAUSE_SECONDS: Final = 0.5
 
@@ -62,6 +63,14 @@ class Reports:
             await self._tickets.report_incidents(batch)
             await self._database.run(lambda connection: reports.mark_incidents_reported(connection, batch))
         return bool(batch)
+
+    async def report_devices(self) -> bool:
+        """Report one batch of gate devices, which the ticket service keeps; return whether more may be waiting."""
+        batch = await self._database.run(lambda connection: device_reports.read_unreported(connection, MAX_DEVICES))
+        if batch:
+            await self._tickets.report_devices(batch)
+            await self._database.run(lambda connection: device_reports.mark_reported(connection, batch))
+        return len(batch) == MAX_DEVICES
 
     async def _record_conflict(self, conflict: CheckInConflict) -> bool:
         """Record the incident of a conflict; return whether no other session has locked its rows for long."""

@@ -55,7 +55,9 @@ def lock_scans(
     scan_ids = [group_scan_id(scan_id, index) for index in range(people)]
     query = sa.select(sa.func.to_jsonb(scans.table_valued())).where(scans.c.event_id == keys.event_id)
     found = [scan_of(row) for row in connection.execute(query.where(scans.c.scan_id.in_(scan_ids))).scalars()]
-    history = _histories(connection, keys.event_id, {scan.ticket_id for scan in found if scan.ticket_id is not None})
+    history = read_histories(
+        connection, keys.event_id, {scan.ticket_id for scan in found if scan.ticket_id is not None}
+    )
     result = [
         # A ticket for another event has no row here, but an offline device may have admitted it.
         LockedScan(event, scan, locked.get(scan.ticket_id), history[scan.ticket_id] if scan.ticket_id else [scan])
@@ -124,7 +126,7 @@ def _lock_tickets(
     return {ticket.ticket_id: ticket for ticket in (ticket_of(tuple(row)) for row in rows)}
 
 
-def _histories(
+def read_histories(
     connection: Connection, event_id: UUID, ticket_ids: Collection[UUID]
 ) -> Mapping[UUID | None, Sequence[Scan]]:
     """Read the admitted scans of each ticket, annulled or not, and its denied exits."""

@@ -38,9 +38,9 @@ def read_changes(connection: Connection, event_id: UUID, after: Cursor | None) -
         return None
     oldest, next_one = connection.execute(_SNAPSHOT).one()
     epoch = connection.execute(sa.select(feed.c.changes_epoch)).scalar_one()
-    # A horizon in the future belongs to another database.
-    restart = after is None or after.epoch != epoch or after.horizon > next_one
-    restart = restart or (after is not None and after.row is not None and after.row[0] > next_one)
+    # A horizon in the future belongs to another database, or to transactions that this one has lost.
+    is_ahead = after is not None and after.epoch == epoch and after.latest > next_one
+    restart = after is None or after.epoch != epoch or is_ahead
     order = (tickets.c.changed_by, tickets.c.ticket_id)
     query = sa.select(tickets.c.changed_by, *(tickets.c[name] for name in TICKET_COLUMNS))
     query = query.where(tickets.c.event_id == event_id)
@@ -59,4 +59,5 @@ def read_changes(connection: Connection, event_id: UUID, after: Cursor | None) -
         tickets=[(ticket_of(tuple(row)[1:]), row.changed_by) for row in page],
         cursor=Cursor(epoch, oldest, last),
         restart=restart,
+        is_ahead=is_ahead,
     )

@@ -1,6 +1,7 @@
 """The statements on gate devices."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from scan_service.domain.devices import Device, DeviceQuery
+from scan_service.store.recoveries import is_pending, read_open
 from scan_service.store.tables import devices, events
 from ticketing.admission.scans import Gate
 from ticketing.admission.tickets import TicketType
@@ -65,7 +67,7 @@ def enroll(connection: Connection, device: Device, token_digest: bytes, now: dat
     connection.execute(
         devices.update()
         .where(devices.c.device_id == device.device_id)
-        .values(enroll_time=now, last_seen_time=now, token_digest=token_digest)
+        .values(enroll_time=now, last_seen_time=now, token_digest=token_digest, reported=False)
     )
 
 
@@ -77,7 +79,7 @@ def revoke(connection: Connection, device_id: UUID, organizer_id: str | None, no
     query = (
         devices.update()
         .where(devices.c.device_id == device_id, _of_organizer(organizer_id))
-        .values(revoke_time=sa.func.coalesce(devices.c.revoke_time, now))
+        .values(revoke_time=sa.func.coalesce(devices.c.revoke_time, now), reported=False)
         .returning(devices)
     )
     return _device(connection.execute(query).one_or_none())
@@ -91,14 +93,16 @@ def revoke_many(
     # The presence of devices is recorded in the order of their ids too.
     query = sa.select(devices.c.device_id).where(wanted).order_by(devices.c.device_id).with_for_update()
     found = frozenset(connection.execute(query).scalars())
-    statement = devices.update().where(wanted, devices.c.revoke_time.is_(None)).values(revoke_time=now)
+    statement = devices.update().where(wanted, devices.c.revoke_time.is_(None)).values(revoke_time=now, reported=False)
     rows = connection.execute(statement.returning(devices))
     return [device for row in rows if (device := _device(row)) is not None], found
 
 
 def read_devices(connection: Connection, wanted: DeviceQuery) -> Sequence[Device]:
     """Return up to one device more than `wanted.size`, ordered by id."""
-    query = sa.select(devices).where(_of_organizer(wanted.visible_to))
+    recovery = read_open(connection)
+    pending = sa.false() if recovery is None else is_pending(recovery.recovery_id, recovery.since_time)
+    query = sa.select(devices, pending.label("resend_pending")).where(_of_organizer(wanted.visible_to))
     if wanted.organizer_id:
         query = query.where(devices.c.organizer_id == wanted.organizer_id)
     if wanted.event_id is not None:
@@ -106,7 +110,7 @@ def read_devices(connection: Connection, wanted: DeviceQuery) -> Sequence[Device
     if wanted.after is not None:
         query = query.where(devices.c.device_id > wanted.after)
     rows = connection.execute(query.order_by(devices.c.device_id).limit(wanted.size + 1))
-    return [device for row in rows if (device := _device(row)) is not None]
+    return [replace(device, resend_pending=row.resend_pending) for row in rows if (device := _device(row)) is not None]
 
 
 def read_revoked(connection: Connection, since: datetime) -> frozenset[str]:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from scan_service.domain.gates import GateOpening
+from scan_service.store.recoveries import read_resend
 from scan_service.store.rows import event_of
 from scan_service.store.tables import events, feed
 from ticketing.admission.tickets import Event
@@ -33,5 +34,6 @@ def read_openings(connection: Connection, event_ids: Collection[UUID], now: date
     """Read the data that gates of these events show when they are opened at `now`; unknown events are left out."""
     columns = (events.c.event_id, events.c.name, events.c.organizer_id, feed.c.whole_time)
     query = sa.select(*columns).where(events.c.event_id.in_(list(event_ids)))
-    rows = connection.execute(query.join_from(events, feed, sa.true()))
-    return {row.event_id: GateOpening(row.name, row.organizer_id, row.whole_time, now) for row in rows}
+    rows = connection.execute(query.join_from(events, feed, sa.true())).all()
+    resend = read_resend(connection)
+    return {row.event_id: GateOpening(row.name, row.organizer_id, row.whole_time, now, resend) for row in rows}

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from scan_service.domain.feed import FeedPage, FeedPosition, ReplicaPosition
+from scan_service.store.device_reports import mark_all_unreported
 from scan_service.store.tables import devices, events, feed, feed_cursors
 from ticketing.admission.tickets import Event, Ticket
 from ticketing.chassis.arrays import array, ids, times
@@ -79,15 +80,26 @@ def read_event_position(connection: Connection, event_id: UUID, now: datetime) -
     return ReplicaPosition(row.epoch, row.revision, row.whole_time, row.devices)
 
 
-def save_pages(connection: Connection, pages: Sequence[FeedPage]) -> None:
-    """Save pages of one epoch, in their order."""
+class PositionChangedError(Exception):
+    """Raised where the replica begins anew or another process follows another epoch: the stream has to begin again."""
+
+
+def save_pages(connection: Connection, pages: Sequence[FeedPage], followed: str) -> None:
+    """Save pages of one epoch, in their order; `followed` is the epoch of the replica as the stream knows it.
+
+    Raises:
+        PositionChangedError: the replica has another epoch.
+    """
     # The lock matters while two processes follow the feed, after the leader lost its connection.
     known = connection.execute(sa.select(feed.c.epoch, feed.c.generation).with_for_update()).one()
+    if known.epoch != followed:
+        raise PositionChangedError
     generation = known.generation
     if pages[0].epoch != known.epoch:
         generation += 1
         connection.execute(feed.update().values(epoch=pages[0].epoch, generation=generation, whole_time=None))
         connection.execute(feed_cursors.delete())
+        mark_all_unreported(connection)
     _save_events(connection, pages, generation)
     # Each ticket is saved once: the last page contains its present state.
     tickets = {
@@ -99,9 +111,10 @@ def save_pages(connection: Connection, pages: Sequence[FeedPage]) -> None:
     connection.execute(_SAVE_CURSORS, {"event_ids": ids(cursors), "revisions": array(cursors.values())})
 
 
-def mark_complete(connection: Connection, now: datetime) -> None:
-    """Record that the replica is complete as of `now`."""
-    connection.execute(feed.update().values(whole_time=now))
+def mark_complete(connection: Connection, now: datetime, followed: str) -> None:
+    """Record that the replica is complete as of `now`; raise PositionChangedError as `save_pages` does."""
+    if not connection.execute(feed.update().where(feed.c.epoch == followed).values(whole_time=now)).rowcount:
+        raise PositionChangedError
 
 
 def _save_events(connection: Connection, pages: Sequence[FeedPage], generation: int) -> None:

@@ -68,7 +68,36 @@ feed = sa.Table(
     sa.Column("whole_time", TIME),
     # The epoch of the transaction ids in `tickets.changed_by`; a database restored from a backup gets a new one.
     sa.Column("changes_epoch", UUID, nullable=False, server_default=sa.text("gen_random_uuid()")),
+    # The server of this database, and the last time at which a process has seen the database there: see store/recoveries.py.
+    sa.Column("server", sa.Text),
+    sa.Column("seen_time", TIME),
     sa.CheckConstraint("one", "one"),
+)
+
+# The recoveries after a restore of this database or a failover that lost commits. At most one is open.
+recoveries = sa.Table(
+    "recoveries",
+    metadata,
+    sa.Column("recovery_id", UUID, primary_key=True),
+    sa.Column("cause", sa.Text, nullable=False),
+    # Commits after this time may be lost.
+    sa.Column("since_time", TIME, nullable=False),
+    sa.Column("begin_time", TIME, nullable=False),
+    # The position in the check-ins that the ticket service has, and the time at which all of them were taken back.
+    sa.Column("after_event_id", UUID),
+    sa.Column("after_ticket_id", UUID),
+    sa.Column("check_ins_time", TIME),
+    # The time at which the devices that the ticket service has were taken back.
+    sa.Column("devices_time", TIME),
+    # The numbers of check-ins that were taken back and that were annulled.
+    sa.Column("recovered", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("annulled", sa.Integer, nullable=False, server_default="0"),
+    # The numbers of devices whose enrollment and whose revocation was taken back.
+    sa.Column("restored_devices", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("revoked_devices", sa.Integer, nullable=False, server_default="0"),
+    # The value is NULL while devices are asked for their scans.
+    sa.Column("close_time", TIME),
+    sa.CheckConstraint("cause IN ('OPERATOR', 'SERVER', 'TRANSACTIONS')", "cause"),
 )
 
 tickets = sa.Table(
@@ -241,6 +270,10 @@ devices = sa.Table(
     sa.Column("gate_types", ARRAY(sa.Text)),
     # The request_id that created it; a repeated request returns the same device.
     sa.Column("request_id", UUID),
+    # The last recovery for which the device has sent its scans again.
+    sa.Column("resent_recovery_id", UUID),
+    # The value is True once the ticket service has the present state of the device.
+    sa.Column("reported", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint("num_nulls(enroll_time, token_digest) IN (0, 2)", "enroll_time"),
     sa.CheckConstraint("num_nulls(gate_event_id, gate_location, gate_types) IN (0, 3)", "gate"),
     sa.UniqueConstraint("organizer_id", "request_id"),

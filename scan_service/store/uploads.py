@@ -30,6 +30,9 @@ STATEMENTS: Final[Mapping[str, str]] = {
         UPDATE scans s SET ({_REPLACED}) = (SELECT {", ".join(f"new.{name}" for name in _REPLACED.split(", "))})
         FROM jsonb_populate_recordset(NULL::scans, $1) AS new
         WHERE s.event_id = new.event_id AND s.scan_id = new.scan_id""",  # noqa: S608 - composed of constants
+    "remove": """(uuid[], uuid[]) AS
+        DELETE FROM scans s USING unnest($1, $2) AS old(event_id, scan_id)
+        WHERE s.event_id = old.event_id AND s.scan_id = old.scan_id""",
 }
 
 
@@ -48,17 +51,26 @@ def read_history(rows: Iterable[tuple[Any, ...]]) -> Sequence[Scan]:
 
 
 def write_round_trip(
-    now: datetime, new: Sequence[Scan], replaced: Sequence[Scan], changed: Mapping[TicketKey, AdmissionState]
+    now: datetime,
+    new: Sequence[Scan],
+    replaced: Sequence[Scan],
+    removed: Sequence[Scan],
+    changed: Mapping[TicketKey, AdmissionState],
 ) -> tuple[str, Sequence[object]]:
     """Return the round trip that records scans and updates the admission state of tickets, without a commit."""
-    statements, arguments = admission.WRITE, admission.write_arguments(now, new, changed, offline=True)
-    if not replaced:
-        return statements, arguments
-    rows = json.dumps([_scan_row(scan) for scan in replaced])
-    return f"{statements}; EXECUTE replace(%s)", (*arguments, rows)
+    statements: str = admission.WRITE
+    arguments: Sequence[object] = admission.write_arguments(now, new, changed, offline=True)
+    if replaced:
+        rows = json.dumps([scan_row(scan) for scan in replaced])
+        statements, arguments = f"{statements}; EXECUTE replace(%s)", (*arguments, rows)
+    if removed:
+        keys = (ids([scan.gate_event_id for scan in removed]), ids([scan.scan_id for scan in removed]))
+        statements, arguments = f"{statements}; EXECUTE remove(%s, %s)", (*arguments, *keys)
+    return statements, arguments
 
 
-def _scan_row(scan: Scan) -> dict[str, object]:
+def scan_row(scan: Scan) -> dict[str, object]:
+    """Return a scan as a row of `scans` in the form of to_jsonb."""
     previous = scan.previous
     row = {
         "event_id": scan.gate_event_id,

@@ -1,7 +1,7 @@
 """The changes that gate devices follow in order to decide offline; watchers with the same cursor share one read."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from datetime import datetime
 from time import monotonic
@@ -28,6 +28,8 @@ class AdmissionWatcher:
         self._pacer = pacer
         self._clock = clock
         self._reads = dict[tuple[UUID, Cursor | None], asyncio.Task[Changes]]()
+        # Called where the cursor of a device is beyond the database.
+        self.report_lost_commits: Callable[[], None] = lambda: None
 
     async def watch(
         self, event_id: UUID, organizer_id: str | None, after: Cursor | None
@@ -78,4 +80,6 @@ class AdmissionWatcher:
         )
         if changes is None:
             raise event_not_found(event_id)
+        if changes.is_ahead:
+            self.report_lost_commits()
         return changes

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Final
 from uuid import UUID
@@ -11,10 +12,12 @@ from sqlalchemy.engine import Connection
 
 from scan_service.domain.access import may_access
 from scan_service.domain.gates import GateOpening
+from scan_service.domain.recoveries import Resend
 from scan_service.domain.refusals import event_not_found
 from scan_service.store.clock import DatabaseClock
 from scan_service.store.devices import read_revoked, record_gates, record_presence
 from scan_service.store.events import read_openings
+from scan_service.store.recoveries import mark_resent, read_resend
 from ticketing.admission.scans import Gate
 from ticketing.chassis.batcher import Batcher
 from ticketing.chassis.database import Database
@@ -38,6 +41,18 @@ class _Request:
     organizer_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What changed for connected devices."""
+
+    # The ids of revoked devices.
+    revoked: frozenset[str]
+    # None: no device has to send scans again.
+    resend: Resend | None
+    # The time of the poll.
+    time: datetime
+
+
 class Gates:
     """The use case that opens gates and records which devices are connected."""
 
@@ -47,6 +62,8 @@ class Gates:
         self._openings = Batcher("gates", self._open, max_batch=MAX_OPENINGS, max_waiting=MAX_WAITING_OPENINGS)
         # The gates that devices have opened since `record_opened`.
         self._opened = dict[str, Gate]()
+        # The devices that have sent their scans again since `record_resent`, each with the recovery.
+        self._resent = dict[str, UUID]()
 
     async def open(self, gate: Gate, organizer_id: str | None, device_id: str) -> GateOpening:
         """Open a gate, of the device unless `device_id` is empty; raise EVENT_NOT_FOUND as `check_access` does.
@@ -88,18 +105,33 @@ class Gates:
         for device_id in opened.keys() & self._opened.keys():
             self._opened[device_id] = self._opened.pop(device_id)
 
-    async def read_revoked(self, polled: datetime | None) -> tuple[frozenset[str], datetime]:
-        """Return the ids of the devices that were revoked since `polled`, and the time of this poll.
+    async def poll(self, polled: datetime | None) -> Poll:
+        """Return the devices that were revoked since `polled`, and the request to devices to send scans again.
 
         The first poll passes None. A revocation commits some time after it has read the clock, so the ids of the last
         minute are returned again.
         """
 
-        def read(connection: Connection) -> tuple[frozenset[str], datetime]:
+        def read(connection: Connection) -> Poll:
             now = self._clock.read(connection)
-            return read_revoked(connection, (polled or now) - MAX_COMMIT), now
+            return Poll(read_revoked(connection, (polled or now) - MAX_COMMIT), read_resend(connection), now)
 
         return await self._database.run(read)
+
+    def note_resent(self, device_id: str, recovery_id: UUID) -> None:
+        """Note that a device has sent its scans again; `record_resent` writes it."""
+        self._resent[device_id] = recovery_id
+
+    async def record_resent(self) -> None:
+        """Record the devices that have sent their scans again; a locked device waits for the next record."""
+        for recovery_id in set(self._resent.values()):
+            noted = [device_id for device_id, other in self._resent.items() if other == recovery_id]
+            ids = [UUID(device_id) for device_id in noted[:MAX_RECORDED]]
+            recorded = await self._database.run(partial(mark_resent, device_ids=ids, recovery_id=recovery_id))
+            for device_id in map(str, recorded):
+                # The device may have sent its scans for a later recovery meanwhile.
+                if self._resent.get(device_id) == recovery_id:
+                    del self._resent[device_id]
 
     async def record_connected(self, device_ids: Collection[str]) -> None:
         """Record that devices are connected."""

@@ -16,6 +16,7 @@ from scan_service.domain.access import may_access
 from scan_service.domain.admission_state import fold_scans
 from scan_service.domain.annulment import settle_annulments
 from scan_service.domain.incidents import IncidentKind, IncidentScan, assign_conflicts, assign_forgery, find_violation
+from scan_service.domain.lost_admissions import replace_recovered
 from scan_service.domain.offline import merge_records
 from scan_service.domain.refusals import event_not_found, scan_id_reused
 from scan_service.domain.scan_times import settle_times
@@ -47,7 +48,7 @@ async def record_batch(connection: LoopConnection, attempts: Sequence[Attempt], 
     before = uploads.read_history(await connection.round_trip(*uploads.history_round_trip(batch.touched)))
     known, assigned = batch.assign(before)
     statements, arguments = uploads.write_round_trip(
-        batch.now, [*batch.new.values()], [*batch.replaced.values()], batch.changed
+        batch.now, [*batch.new.values()], [*batch.replaced.values()], batch.removed, batch.changed
     )
     if known or assigned:
         # A batch without incidents and without earlier scans skips the three statements of the reassignment.
@@ -69,6 +70,8 @@ class UploadBatch:
         self.now = locked.now
         self.new = dict[UUID, Scan]()
         self.replaced = dict[UUID, Scan]()
+        # The recovered check-ins whose own scans this batch has.
+        self.removed = list[Scan]()
         self.changed = dict[TicketKey, AdmissionState]()
         # The tickets whose scans changed, each with the event of the gate.
         self.touched = set[TicketKey]()
@@ -152,7 +155,7 @@ class UploadBatch:
             scans_by_ticket[None if scan.ticket_id is None else (scan.gate_event_id, scan.ticket_id)].append(scan)
         assigned = [forgery for forgery in self._forgeries if forgery.scan_id in changed]
         for key, unsettled in scans_by_ticket.items():
-            ticket_scans = self._settle(key, unsettled)
+            ticket_scans = self._settle(key, self._without_recovered(unsettled))
             # A ticket for another event has no row.
             ticket = None if key is None else self._rows.tickets.get(key)
             event = None if ticket is None else self._rows.events[ticket.event_id]
@@ -163,14 +166,28 @@ class UploadBatch:
                     self.changed[key] = admission
         return [scan for scan in scans.values() if scan.scan_id not in self.new], assigned
 
+    def _without_recovered(self, scans: Sequence[Scan]) -> Sequence[Scan]:
+        """Remove the recovered check-ins whose own scans were sent again."""
+        if not any(scan.is_recovered for scan in scans):
+            return scans
+        kept, removed = replace_recovered(scans)
+        self.removed += removed
+        for scan in kept:
+            if scan not in scans:
+                self._change(scan)
+        return kept
+
+    def _change(self, scan: Scan) -> None:
+        target = self.new if scan.scan_id in self.new else self.replaced
+        target[scan.scan_id] = self._rows.scans[scan.scan_id] = scan
+
     def _settle(self, key: TicketKey | None, scans: Sequence[Scan]) -> Sequence[Scan]:
         """Decide the claimed annulments of the scans of one ticket; scans without a ticket do not belong together."""
         groups = [[scan] for scan in scans] if key is None else [scans]
         settled = [scan for group in groups for scan in settle_annulments(group)]
         for before, scan in zip(sorted(scans, key=_id), sorted(settled, key=_id), strict=True):
             if scan.annul_time != before.annul_time:
-                target = self.new if scan.scan_id in self.new else self.replaced
-                target[scan.scan_id] = self._rows.scans[scan.scan_id] = scan
+                self._change(scan)
         return settled
 
     def _scan(self, attempt: Attempt, presented: PresentedTicket | DenialReason, event: Event) -> Scan:

@@ -216,6 +216,8 @@ REQUESTS: dict[str, Ask] = {
     "TicketFeedService/ReportCheckIns": lambda w, s: now(ticket_feed_service_pb2.ReportCheckInsRequest()),
     "TicketFeedService/ReportIncidents": lambda w, s: now(ticket_feed_service_pb2.ReportIncidentsRequest()),
     "TicketFeedService/ListCheckIns": lambda w, s: now(ticket_feed_service_pb2.ListCheckInsRequest()),
+    "TicketFeedService/ReportDevices": lambda w, s: now(ticket_feed_service_pb2.ReportDevicesRequest()),
+    "TicketFeedService/ListReportedDevices": lambda w, s: now(ticket_feed_service_pb2.ListReportedDevicesRequest()),
     "TicketFeedService/FindTickets": about(
         World.event, ticket_feed_service_pb2.FindTicketsRequest, "event_id", query="ann", caller="sam"
     ),

@@ -68,6 +68,8 @@ TicketFeedService/GetSigningKeys   |                        | no        | no    
 TicketFeedService/ReportCheckIns   |                        | no        | no            | no         | no        | who       | ok | no
 TicketFeedService/ReportIncidents  |                        | no        | no            | no         | no        | who       | ok | no
 TicketFeedService/ListCheckIns     |                        | no        | no            | no         | no        | who       | none | no
+TicketFeedService/ReportDevices    |                        | no        | no            | no         | no        | who       | ok | no
+TicketFeedService/ListReportedDevices |                        | no        | no            | no         | no        | who       | none | no
 TicketFeedService/FindTickets      |                        | no        | no            | no         | no        | who       | ok | no
 TicketFeedService/GetTicketHolder  |                        | no        | no            | no         | no        | who       | ok | no
 ScanService/ScanTicket             | EVENT_NOT_FOUND        | no        | ok - -        | ok ok -    | ok ok -   | ok - -    | no | no

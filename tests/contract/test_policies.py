@@ -53,6 +53,8 @@ def test_only_the_peer_calls_the_internal_services() -> None:
         "/ticketing.tickets.v1.TicketFeedService/ReportCheckIns",
         "/ticketing.tickets.v1.TicketFeedService/ReportIncidents",
         "/ticketing.tickets.v1.TicketFeedService/ListCheckIns",
+        "/ticketing.tickets.v1.TicketFeedService/ReportDevices",
+        "/ticketing.tickets.v1.TicketFeedService/ListReportedDevices",
         "/ticketing.tickets.v1.TicketFeedService/FindTickets",
         "/ticketing.tickets.v1.TicketFeedService/GetTicketHolder",
         "/ticketing.scans.v1.ReplicaService/GetReplicaPosition",

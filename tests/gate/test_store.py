@@ -81,7 +81,7 @@ def test_file_that_cannot_be_created_is_named(tmp_path):
 def test_file_of_another_version_is_refused(tmp_path, store):
     store._run("PRAGMA user_version = 99")  # noqa: SLF001 - a later release does this
     store.close()
-    with pytest.raises(StoreError, match="of version 99, this program of 3"):
+    with pytest.raises(StoreError, match="of version 99, this program of 4"):
         Store(tmp_path / "gate.sqlite")
 
 

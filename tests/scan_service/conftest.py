@@ -25,6 +25,8 @@ def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attendance, "INTERVAL_SECONDS", 0.05)
     monkeypatch.setattr(tasks, "backoff_seconds", lambda *_, **__: 0.05)
     monkeypatch.setattr(app, "REPORT_SECONDS", 0.05)
+    monkeypatch.setattr(app, "LOST_COMMITS_SECONDS", 0.05)
+    monkeypatch.setattr(app, "RECOVERY_SECONDS", 0.05)
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,11 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
         self.reported: list[feed_pb.CheckIn] = []
         self.conflicts: list[feed_pb.CheckInConflict] = []
         self.accepts_check_ins = True
+        self.listed: list[feed_pb.ListCheckInsRequest] = []
+        # The numbers of the lists, from 1, that get no answer.
+        self.refused_lists: set[int] = set()
+        self.page_size = 1_000
+        self.devices: dict[str, feed_pb.ReportedDevice] = {}
         # The tickets that another session has locked in the ticket service.
         self.locked_tickets: set[str] = set()
         self.metadata: dict[str, str] = {}
@@ -62,8 +67,31 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
         return feed_pb.ReportCheckInsResponse(conflicts=self.conflicts, locked=locked if request.skip_locked else [])
 
     async def ListCheckIns(self, request, context):  # noqa: N802
-        """Return the check-ins that were reported, as one page."""
-        return feed_pb.ListCheckInsResponse(check_ins=[] if request.after_event_id else self.reported)
+        """Return the latest report of each ticket, in pages."""
+        self.listed.append(request)
+        if len(self.listed) in self.refused_lists:
+            await context.abort(grpc.StatusCode.UNAVAILABLE)
+        latest: dict[tuple[str, str], feed_pb.CheckIn] = {}
+        for check_in in self.reported:
+            key = (check_in.event_id, check_in.ticket_id)
+            # An outdated report changes nothing.
+            if key not in latest or check_in.sequence > latest[key].sequence:
+                latest[key] = check_in
+        after = (request.after_event_id, request.after_ticket_id)
+        page = [latest[key] for key in sorted(latest) if key > after][: self.page_size]
+        return feed_pb.ListCheckInsResponse(check_ins=page)
+
+    async def ReportDevices(self, request, context):  # noqa: N802
+        """Keep the latest state of each device."""
+        for device in request.devices:
+            kept = self.devices.get(device.device_id, device)
+            if kept.update_time.ToMicroseconds() <= device.update_time.ToMicroseconds():
+                self.devices[device.device_id] = device
+        return feed_pb.ReportDevicesResponse()
+
+    async def ListReportedDevices(self, request, context):  # noqa: N802
+        after = sorted(device_id for device_id in self.devices if device_id > request.after_device_id)
+        return feed_pb.ListReportedDevicesResponse(devices=[self.devices[one] for one in after[: self.page_size]])
 
     async def ReportIncidents(self, request, context):  # noqa: N802
         self.metadata_of_incidents = dict(context.invocation_metadata())

@@ -8,6 +8,7 @@ from uuid import UUID
 from ticket_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES, TICKET_STATUSES, TICKET_TYPES
 from ticket_service.domain.check_ins import CheckIn, CheckInConflict
 from ticket_service.domain.feed import GateEvent, GateTicket, Page
+from ticket_service.domain.gate_devices import GateDevice
 from ticket_service.domain.incidents import Incident
 from ticket_service.domain.tokens import PublicKey
 from ticketing.chassis.parsing import EPOCH, NIL, Fields
@@ -143,6 +144,35 @@ def check_ins_page(check_ins: Sequence[CheckIn]) -> pb.ListCheckInsResponse:
                 sequence=one.sequence,
             )
             for one in check_ins
+        ]
+    )
+
+
+def read_devices(request: pb.ReportDevicesRequest) -> list[GateDevice]:
+    """Read reported gate devices."""
+    fields = Fields(request)
+    devices = [
+        GateDevice(device.uuid("device_id"), device.time("update_time"), device.text("state"))
+        for device in fields.each("devices", request.devices)
+    ]
+    fields.check()
+    return devices
+
+
+def read_devices_page(request: pb.ListReportedDevicesRequest) -> tuple[UUID, int]:
+    """Read the device after which a page begins, and the largest number of devices."""
+    fields = Fields(request)
+    after, limit = fields.optional_uuid("after_device_id") or NIL, fields.number("max_devices") or DEFAULT_LIMIT
+    fields.check()
+    return after, limit
+
+
+def devices_page(devices: Sequence[GateDevice]) -> pb.ListReportedDevicesResponse:
+    """Build a page of gate devices."""
+    return pb.ListReportedDevicesResponse(
+        devices=[
+            pb.ReportedDevice(device_id=str(one.device_id), update_time=timestamp(one.update_time), state=one.state)
+            for one in devices
         ]
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 from ticket_service.convert import feed as convert
 from ticket_service.convert.holders import holder_response, read_holder_request
 from ticket_service.convert.look_ups import find_response, read_find
-from ticket_service.use_cases import check_ins, incidents
+from ticket_service.use_cases import check_ins, gate_devices, incidents
 from ticket_service.use_cases.feed import Feed
 from ticket_service.use_cases.holders import holder_name
 from ticket_service.use_cases.keys import public_keys
@@ -58,6 +58,18 @@ class FeedServicer(TicketFeedServiceServicer):
         """Return a page of the check-ins of this database."""
         page = convert.read_check_ins_page(request)
         return convert.check_ins_page(await check_ins.list_known(self._database, *page))
+
+    async def ReportDevices(self, request: pb.ReportDevicesRequest, _context: Any) -> pb.ReportDevicesResponse:  # noqa: N802 - the contract's name
+        """Store gate devices."""
+        await gate_devices.report(self._database, convert.read_devices(request))
+        return pb.ReportDevicesResponse()
+
+    async def ListReportedDevices(  # noqa: N802 - the contract's name
+        self, request: pb.ListReportedDevicesRequest, _context: Any
+    ) -> pb.ListReportedDevicesResponse:
+        """Return a page of the gate devices."""
+        page = convert.read_devices_page(request)
+        return convert.devices_page(await gate_devices.list_reported(self._database, *page))
 
     async def FindTickets(self, request: pb.FindTicketsRequest, _context: Any) -> pb.FindTicketsResponse:  # noqa: N802 - the contract's name
         """Find tickets for a gate."""

@@ -646,6 +646,15 @@ told_incidents = sa.Table(
     sa.Column("create_time", TIME, nullable=False),
 )
 
+# The gate devices that the scan service has reported: few rows, which only the scan service reads.
+gate_devices = sa.Table(
+    "gate_devices",
+    metadata,
+    sa.Column("device_id", UUID, primary_key=True),
+    sa.Column("update_time", TIME, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+)
+
 # Public keys stand in the database so that two hosts cannot assign the same key_id.
 signing_keys = sa.Table(
     "signing_keys",

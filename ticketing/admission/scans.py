@@ -16,6 +16,8 @@ from ticketing.admission.tokens import DamagedToken, Token
 
 MAX_CODE: Final = 4_096
 FINGERPRINT_BYTES: Final = 16
+# The fingerprint of a record without an attempt: a check-in that was taken back after a restore of the database.
+NO_FINGERPRINT: Final = bytes(FINGERPRINT_BYTES)
 
 
 class ScanType(StrEnum):
@@ -187,6 +189,11 @@ class Scan:
     group: GroupAdmission | None = None
     # The scan that admitted this ticket as a further one of its group.
     group_scan_id: UUID | None = None
+
+    @property
+    def is_recovered(self) -> bool:
+        """Return whether the scan is lost, and the record is one of its reported check-in."""
+        return self.fingerprint == NO_FINGERPRINT
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,7 @@ from ticketing.gate.dialogue import Dialogue, View
 from ticketing.gate.enrollment import enroll_device
 from ticketing.gate.holder_names import HolderNames
 from ticketing.gate.inputs import InputError, InputStatus, is_keyboard, open_input
+from ticketing.gate.kept_scans import KEPT
 from ticketing.gate.look_ups import LookUps
 from ticketing.gate.messages import gate_message
 from ticketing.gate.options import PROGRAM, CommandError, RunOptions, build_parser, read_run_options, read_tls
@@ -102,7 +104,7 @@ def run(options: RunOptions) -> int:
     """Scan until the end of the input, until a person quits, or until a signal."""
     with ExitStack() as stack:
         stack.enter_context(ending_by_signals())
-        store = _open_store(options.data, stack)
+        store = _open_store(options.data, stack, options.kept_for)
         _check_certificates(options.tls)
         open_channel = partial(options.tls.channel, options.server, GATE_CHANNEL_OPTIONS)
         client = ScanServiceClient(open_channel, _credential(options, store), gate_message(options.gate))
@@ -158,10 +160,10 @@ def _check_certificates(tls: Tls) -> None:
         raise CommandError(f"the certificates cannot be used: {error}") from error
 
 
-def _open_store(data: Path, stack: ExitStack) -> Store:
+def _open_store(data: Path, stack: ExitStack, kept_for: timedelta = KEPT) -> Store:
     """Open the device's file."""
     _make_folder(data)
-    store = Store(data / "gate.sqlite")
+    store = Store(data / "gate.sqlite", kept_for)
     stack.callback(store.close)
     return store
 

@@ -234,10 +234,12 @@ class Connection:
             try:
                 request = stream.outgoing.get(timeout=_TICK_SECONDS)
             except queue.Empty:
-                upload = stream.delivery.next_upload()
-                if upload is None:
+                if (upload := stream.delivery.next_upload()) is not None:
+                    request = pb.StreamScansRequest(upload=upload)
+                elif (report := stream.delivery.next_report()) is not None:
+                    request = pb.StreamScansRequest(resent=report)
+                else:
                     continue
-                request = pb.StreamScansRequest(upload=upload)
             if request is None:
                 return
             yield request
@@ -258,6 +260,8 @@ class Connection:
                     self._handle_rejection(stream, response.rejected)
                 case "uploaded":
                     stream.delivery.handle_uploaded(response.uploaded)
+                case "resend":
+                    stream.delivery.handle_resend(response.resend)
                 case "reconnect":
                     # Later requests wait for the next stream.
                     self.status = replace(
@@ -280,6 +284,8 @@ class Connection:
         self._accepted = True
         stream.opened = True
         stream.max_unanswered, stream.delivery.max_scans = opened.max_outstanding_scans, opened.max_outstanding_uploads
+        if opened.HasField("resend"):
+            stream.delivery.handle_resend(opened.resend)
         self.status = ConnectionStatus(ConnectionState.ONLINE, opened.event_name)
         for key, request in self._waiting.items():
             self._send(key, request)

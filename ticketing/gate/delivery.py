@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Final
 
 from ticketing.gate.device_clock import DeviceClock
+from ticketing.gate.messages import time_of
 from ticketing.gate.store import Store
 from ticketing.scans.v1 import error_reason_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
@@ -39,6 +40,8 @@ class Delivery:
         self.next_time = 0.0
         self._uploading: tuple[pb.ScanAttempt, ...] = ()
         self._start = 0.0
+        # The request of the service for scans that it has lost; None once it is answered.
+        self._resend: pb.Resend | None = None
 
     def is_overdue(self, now: float) -> bool:
         """Return whether the answer to an upload has timed out."""
@@ -54,12 +57,33 @@ class Delivery:
         attempts: tuple[pb.ScanAttempt, ...] = ()
         with suppress(sqlite3.Error):
             # gRPC's thread outlives the stream by a moment; the store may be closed by then.
+            if self._resend is not None:
+                self._store.queue_kept(self._resend.recovery_id, time_of(self._resend.since_time))
             attempts = tuple(self._store.queued(limit, UPLOAD_BYTES, self.rejected | self._postponed))
         if not attempts:
             return None
         # The answer arrives in another thread, so the start is set first.
         self._start, self._uploading = monotonic(), attempts
         return pb.Upload(scans=attempts)
+
+    def handle_resend(self, resend: pb.Resend) -> None:
+        """Send the scans again that the service has lost; `next_upload` queues them, so that no scan waits for it."""
+        self._resend = resend
+
+    def next_report(self) -> pb.Resent | None:
+        """Return the report that the scans are sent again; None while some are left, or nobody has asked for them.
+
+        A scan that the service rejects remains in the queue, and does not delay the report.
+        """
+        resend = self._resend
+        if resend is None or self._uploading or self.max_scans < 1:
+            return None
+        with suppress(sqlite3.Error):
+            self._store.queue_kept(resend.recovery_id, time_of(resend.since_time))
+            if self._store.queue_length() <= len(self.rejected):
+                self._resend = None
+                return pb.Resent(recovery_id=resend.recovery_id)
+        return None
 
     def handle_rejection(self) -> None:
         """Handle the rejection of a whole upload."""

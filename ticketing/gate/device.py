@@ -148,9 +148,9 @@ class Device:
         """Store the service's verdict; the service has recorded it, so it is shown even if the disk fails."""
         before: AdmissionsBefore = {}
         try:
-            before = self._records.save_answer(scan)
+            before = self._records.save_answer(scan, text)
         except sqlite3.Error:
-            self._unstored.add_answer(scan)
+            self._unstored.add_answer(scan, text)
         self._remember(scan, text, before)
 
     def _finish(self, scan_id: str, request: bytes) -> None:
@@ -165,8 +165,8 @@ class Device:
         if not (self._unstored.answers or self._unstored.shown):
             return
         with self._store.transaction():
-            for scan in self._unstored.answers.values():
-                self._records.save_answer(scan)
+            for scan, text in self._unstored.answers.values():
+                self._records.save_answer(scan, text)
             for scan_id in self._unstored.shown:
                 self._store.finish_scan(scan_id)
         self._unstored.answers.clear()

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-VERSION: Final = 3
+VERSION: Final = 4
 CLOSE_SECONDS: Final = 5.0
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -36,9 +36,18 @@ _GROUPS: Final = (
     "ALTER TABLE replica_tickets ADD COLUMN purchase_id BLOB",
     "CREATE INDEX replica_groups ON replica_tickets (replica_id, purchase_id) WHERE purchase_id IS NOT NULL",
 )
+# The scans shown as admitted, as uploads have them, which the service may ask for again: a ScanAttempt each.
+_KEPT: Final = (
+    (
+        "CREATE TABLE kept (sequence INTEGER PRIMARY KEY, scan_id TEXT NOT NULL UNIQUE, attempt BLOB NOT NULL,"
+        " scan_time INTEGER NOT NULL)"
+    ),
+    "CREATE INDEX kept_time ON kept (scan_time)",
+)
 _SCHEMA: Final = (
     *_REPLICAS,
     *_GROUPS,
+    *_KEPT,
     "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     # The admission state of a ticket after the device's own scans, until the replica is as new: a TicketAdmission.
     # `settle_time` is the time when the service was known to have recorded the scan; NULL before.
@@ -74,9 +83,10 @@ _FROM_VERSION_1: Final = (
     "ALTER TABLE decisions ADD COLUMN boot_id TEXT",
     "ALTER TABLE decisions ADD COLUMN boot_time INTEGER",
     *_GROUPS,
+    *_KEPT,
 )
 # The statements that bring a file of each version to this one.
-_UPGRADES: Final = {0: _SCHEMA, 1: _FROM_VERSION_1, 2: _GROUPS}
+_UPGRADES: Final = {0: _SCHEMA, 1: _FROM_VERSION_1, 2: (*_GROUPS, *_KEPT), 3: _KEPT}
 
 _DAMAGED: Final = "the device's file is damaged: keep it, and enroll the device again with another --data"
 # The cause of an error for people, by SQLite's error code.

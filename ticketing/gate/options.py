@@ -3,6 +3,7 @@
 import argparse
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -16,9 +17,11 @@ from ticketing.chassis.tls import Identity, Tls, is_loopback
 from ticketing.chassis.version import VERSION
 from ticketing.gate.credential import Credential
 from ticketing.gate.dialogue import REPEAT_SECONDS
+from ticketing.gate.kept_scans import KEPT
 from ticketing.scans.v1 import scan_pb2
 
 PROGRAM: Final = "ticketing-gate"
+MAX_KEEP_DAYS: Final = 30
 MAX_LOCATION: Final = bounds_of(scan_pb2.Gate, "location").max_length
 
 
@@ -40,6 +43,8 @@ class RunOptions:
     tls: Tls
     # The same text read again within this time is the same read.
     repeat_seconds: float
+    # Admitted scans are kept for this time.
+    kept_for: timedelta
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,6 +62,12 @@ def build_parser() -> argparse.ArgumentParser:
     run_parser.add_argument("--json", action="store_true", help="print a line of JSON for each answer, for programs")
     run_parser.add_argument(
         "--repeat-seconds", type=float, default=REPEAT_SECONDS, help="the same text within this time is one read"
+    )
+    run_parser.add_argument(
+        "--keep-days",
+        type=float,
+        default=KEPT / timedelta(days=1),
+        help="keep admitted scans for so many days, to send them again if the service loses them; 0 keeps none",
     )
     undo_parser = commands.add_parser("undo-code", help="print the code that annuls the last admission at this gate")
     undo_parser.add_argument("--new", action="store_true", help="replace the code; the gate may be running")
@@ -86,6 +97,8 @@ def read_run_options(parsed: argparse.Namespace) -> RunOptions:
         raise CommandError(f"--location: has to be of 1 to {MAX_LOCATION} characters")
     if (fault := fault_of_name(location)) is not None:
         raise CommandError(f"--location: {fault}")
+    if not 0 <= parsed.keep_days <= MAX_KEEP_DAYS:
+        raise CommandError(f"--keep-days: has to be from 0 to {MAX_KEEP_DAYS}")
     return RunOptions(
         server=parsed.server,
         gate=Gate(parsed.event, location, types),
@@ -96,6 +109,7 @@ def read_run_options(parsed: argparse.Namespace) -> RunOptions:
         credential=Credential.of_file(parsed.token_file) if parsed.token_file else None,
         tls=read_tls(parsed),
         repeat_seconds=parsed.repeat_seconds,
+        kept_for=timedelta(days=parsed.keep_days),
     )
 
 

@@ -42,10 +42,10 @@ class ScanRecords:
         self._store = store
         self._clock = clock
 
-    def save_answer(self, scan: scan_pb2.Scan) -> AdmissionsBefore:
-        """Store the service's answer and the new admission state, so that the device denies a second scan offline.
+    def save_answer(self, scan: scan_pb2.Scan, text: str) -> AdmissionsBefore:
+        """Store the service's answer to a scanned text, so that the device denies a second scan offline.
 
-        Return the admission states before the scan.
+        An admitted scan is kept, because the service may lose it. Return the admission states before the scan.
         """
         with self._store.transaction():
             before = self._admissions_before(scan)
@@ -54,6 +54,7 @@ class ScanRecords:
             kept.code = sanitize_text(scan.code)
             self._store.save_answer(kept)
             if scan.verdict == scan_pb2.VERDICT_ADMITTED and not scan.HasField("annul_time"):
+                self._store.keep(self._upload_of(scan, text), self._clock())
                 for ticket_id, scan_id in admitted_tickets(scan).items():
                     check_in = CheckIn(scan_id, time_of(scan.scan_time), scan.location)
                     if scan.scan_type == scan_pb2.SCAN_TYPE_CHECK_IN:
@@ -114,17 +115,10 @@ class ScanRecords:
         """
         with self._store.transaction():
             if undelivered_text is not None:
-                offline = self._offline_message(scan)
-                offline.annul_time.CopyFrom(scan.annul_time)
-                scan_type = SCAN_TYPES[self._scan_type]
-                attempt = pb.ScanAttempt(
-                    scan_id=scan.scan_id,
-                    code=undelivered_text,
-                    scan_type=scan_type,
-                    offline=offline,
-                    group_count=scan.group.count,
-                )
+                attempt = self._upload_of(scan, undelivered_text)
+                attempt.offline.annul_time.CopyFrom(scan.annul_time)
                 self._store.enqueue(attempt, self._clock_of(scan))
+            self._store.annul_kept(scan.scan_id, time_of(scan.annul_time))
             recorded_time = self._clock() if undelivered_text is None else None
             for ticket_id in admitted_tickets(scan):
                 self._save_admission(scan, ticket_id, before.get(ticket_id, AdmissionState()), recorded_time)
@@ -167,6 +161,16 @@ class ScanRecords:
         key = (token.event_id, token.ticket_id)
         group = self.group_of(token) if scan.group_count else ()
         return DeviceRecords(rules, self._store.ticket(*key), self._store.own_admission(*key), group)
+
+    def _upload_of(self, scan: scan_pb2.Scan, text: str) -> pb.ScanAttempt:
+        """Return a shown scan as an upload has it."""
+        return pb.ScanAttempt(
+            scan_id=scan.scan_id,
+            code=text,
+            scan_type=SCAN_TYPES[self._scan_type],
+            offline=self._offline_message(scan),
+            group_count=scan.group.count,
+        )
 
     def _offline_message(self, scan: scan_pb2.Scan) -> pb.OfflineDecision:
         return pb.OfflineDecision(

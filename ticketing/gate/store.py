@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from ticketing.gate.admission_store import AdmissionStore
 from ticketing.gate.device_clock import DeviceClock
 from ticketing.gate.device_file import microseconds
+from ticketing.gate.kept_scans import KeptScans
 from ticketing.gate.messages import time_of, timestamp
 from ticketing.gate.refusal import FORBIDDEN, UNAUTHENTICATED, Refusal
 from ticketing.scans.v1 import scan_pb2
@@ -18,7 +18,7 @@ _REFUSED: Final = "refusal"
 _CLOCK: Final = "clock"
 
 
-class Store(AdmissionStore):
+class Store(KeptScans):
     """The device's file."""
 
     def setting(self, name: str) -> str | None:
@@ -138,4 +138,5 @@ class Store(AdmissionStore):
             for attempt in attempts:
                 row = (attempt.scan_id, attempt.SerializeToString())
                 self._run("DELETE FROM decisions WHERE scan_id = ? AND attempt = ?", *row)
+                self.keep(attempt, now)
                 self._run("UPDATE own SET settle_time = ? WHERE scan_id = ?", microseconds(now), attempt.scan_id)

@@ -18,8 +18,8 @@ class Unstored:
     def __init__(self) -> None:
         # The ids of requests without an answer, so that a repeated scan continues under its id.
         self._requests: OrderedDict[bytes, UUID] = OrderedDict()
-        # The service's verdicts that were shown, by scan_id; the service has recorded them.
-        self.answers: OrderedDict[str, scan_pb2.Scan] = OrderedDict()
+        # The service's verdicts that were shown, by scan_id, with the scanned texts; the service has recorded them.
+        self.answers: OrderedDict[str, tuple[scan_pb2.Scan, str]] = OrderedDict()
         # The ids of scans that were shown and whose request may still stand in the file.
         self.shown: set[str] = set()
 
@@ -39,8 +39,8 @@ class Unstored:
         if len(self.shown) < MAX_ANSWERS:
             self.shown.add(scan_id)
 
-    def add_answer(self, scan: scan_pb2.Scan) -> None:
-        """Keep a verdict of the service."""
-        self.answers[scan.scan_id] = scan
+    def add_answer(self, scan: scan_pb2.Scan, text: str) -> None:
+        """Keep a verdict of the service on a scanned text."""
+        self.answers[scan.scan_id] = scan, text
         while len(self.answers) > MAX_ANSWERS:
             self.answers.popitem(last=False)

@@ -27,7 +27,7 @@ from ticketing.options.v1 import options_pb2 as ticketing_dot_options_dot_v1_dot
 from ticketing.scans.v1 import scan_pb2 as ticketing_dot_scans_dot_v1_dot_scan__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'ticketing/scans/v1/device_service.proto\x12\x12ticketing.scans.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"ticketing/options/v1/options.proto\x1a\x1dticketing/scans/v1/scan.proto\"\xd4\x02\n\x06\x44\x65vice\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tevent_ids\x18\x03 \x03(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65nroll_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0corganizer_id\x18\x08 \x01(\t\x12\x11\n\tconnected\x18\t \x01(\x08\x12&\n\x04gate\x18\n \x01(\x0b\x32\x18.ticketing.scans.v1.Gate\"j\n\x13\x43reateDeviceRequest\x12\x1a\n\x04name\x18\x01 \x01(\tB\x0c\xe2\xe0\x18\x08\x08\x01\x18\x07 \x01(d\x12\x1b\n\tevent_ids\x18\x02 \x03(\tB\x08\xe2\xe0\x18\x04\x18\x01@d\x12\x1a\n\nrequest_id\x18\x03 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\"[\n\x14\x43reateDeviceResponse\x12*\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x1a.ticketing.scans.v1.Device\x12\x17\n\x0f\x65nrollment_code\x18\x02 \x01(\t\"X\n\x13\x45nrollDeviceRequest\x12%\n\x0f\x65nrollment_code\x18\x01 \x01(\tB\x0c\xe2\xe0\x18\x08\x08\x01\x18\x0b \x01(d\x12\x1a\n\nrequest_id\x18\x02 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\"X\n\x14\x45nrollDeviceResponse\x12*\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x1a.ticketing.scans.v1.Device\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x02 \x01(\t\"\x89\x01\n\x12ListDevicesRequest\x12\x19\n\tpage_size\x18\x01 \x01(\x05\x42\x06\xe2\xe0\x18\x02\x30\x00\x12\x1d\n\npage_token\x18\x02 \x01(\tB\t\xe2\xe0\x18\x05\x18\x0b(\x80\x04\x12\x1f\n\x0corganizer_id\x18\x03 \x01(\tB\t\xe2\xe0\x18\x05\x18\t(\xff\x01\x12\x18\n\x08\x65vent_id\x18\x04 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\"[\n\x13ListDevicesResponse\x12+\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x1a.ticketing.scans.v1.Device\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"2\n\x13RevokeDeviceRequest\x12\x1b\n\tdevice_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\"B\n\x14RevokeDeviceResponse\x12*\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x1a.ticketing.scans.v1.Device2\xb4\x04\n\rDeviceService\x12\x92\x01\n\x0c\x43reateDevice\x12\'.ticketing.scans.v1.CreateDeviceRequest\x1a(.ticketing.scans.v1.CreateDeviceResponse\"/\xe2\xe0\x18\x03\n\x01\x02\xea\xe0\x18$\n\x0f\x45VENT_NOT_FOUND\n\x11REQUEST_ID_REUSED\x12\x99\x01\n\x0c\x45nrollDevice\x12\'.ticketing.scans.v1.EnrollDeviceRequest\x1a(.ticketing.scans.v1.EnrollDeviceResponse\"6\xe2\xe0\x18\x02\x10\x01\xea\xe0\x18,\n\x17\x45NROLLMENT_CODE_INVALID\n\x11REQUEST_ID_REUSED\x12k\n\x0bListDevices\x12&.ticketing.scans.v1.ListDevicesRequest\x1a\'.ticketing.scans.v1.ListDevicesResponse\"\x0b\x90\x02\x01\xe2\xe0\x18\x04\n\x02\x02\x07\x12\x84\x01\n\x0cRevokeDevice\x12\'.ticketing.scans.v1.RevokeDeviceRequest\x1a(.ticketing.scans.v1.RevokeDeviceResponse\"!\x90\x02\x02\xe2\xe0\x18\x04\n\x02\x02\x07\xea\xe0\x18\x12\n\x10\x44\x45VICE_NOT_FOUNDb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'ticketing/scans/v1/device_service.proto\x12\x12ticketing.scans.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"ticketing/options/v1/options.proto\x1a\x1dticketing/scans/v1/scan.proto\"\xec\x02\n\x06\x44\x65vice\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tevent_ids\x18\x03 \x03(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65nroll_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0corganizer_id\x18\x08 \x01(\t\x12\x11\n\tconnected\x18\t \x01(\x08\x12&\n\x04gate\x18\n \x01(\x0b\x32\x18.ticketing.scans.v1.Gate\x12\x16\n\x0eresend_pending\x18\x0b \x01(\x08\"j\n\x13\x43reateDeviceRequest\x12\x1a\n\x04name\x18\x01 \x01(\tB\x0c\xe2\xe0\x18\x08\x08\x01\x18\x07 \x01(d\x12\x1b\n\tevent_ids\x18\x02 \x03(\tB\x08\xe2\xe0\x18\x04\x18\x01@d\x12\x1a\n\nrequest_id\x18\x03 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\"[\n\x14\x43reateDeviceResponse\x12*\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x1a.ticketing.scans.v1.Device\x12\x17\n\x0f\x65nrollment_code\x18\x02 \x01(\t\"X\n\x13\x45nrollDeviceRequest\x12%\n\x0f\x65nrollment_code\x18\x01 \x01(\tB\x0c\xe2\xe0\x18\x08\x08\x01\x18\x0b \x01(d\x12\x1a\n\nrequest_id\x18\x02 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\"X\n\x14\x45nrollDeviceResponse\x12*\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x1a.ticketing.scans.v1.Device\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x02 \x01(\t\"\x89\x01\n\x12ListDevicesRequest\x12\x19\n\tpage_size\x18\x01 \x01(\x05\x42\x06\xe2\xe0\x18\x02\x30\x00\x12\x1d\n\npage_token\x18\x02 \x01(\tB\t\xe2\xe0\x18\x05\x18\x0b(\x80\x04\x12\x1f\n\x0corganizer_id\x18\x03 \x01(\tB\t\xe2\xe0\x18\x05\x18\t(\xff\x01\x12\x18\n\x08\x65vent_id\x18\x04 \x01(\tB\x06\xe2\xe0\x18\x02\x18\x01\"[\n\x13ListDevicesResponse\x12+\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x1a.ticketing.scans.v1.Device\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"2\n\x13RevokeDeviceRequest\x12\x1b\n\tdevice_id\x18\x01 \x01(\tB\x08\xe2\xe0\x18\x04\x08\x01\x18\x01\"B\n\x14RevokeDeviceResponse\x12*\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x1a.ticketing.scans.v1.Device2\xb4\x04\n\rDeviceService\x12\x92\x01\n\x0c\x43reateDevice\x12\'.ticketing.scans.v1.CreateDeviceRequest\x1a(.ticketing.scans.v1.CreateDeviceResponse\"/\xe2\xe0\x18\x03\n\x01\x02\xea\xe0\x18$\n\x0f\x45VENT_NOT_FOUND\n\x11REQUEST_ID_REUSED\x12\x99\x01\n\x0c\x45nrollDevice\x12\'.ticketing.scans.v1.EnrollDeviceRequest\x1a(.ticketing.scans.v1.EnrollDeviceResponse\"6\xe2\xe0\x18\x02\x10\x01\xea\xe0\x18,\n\x17\x45NROLLMENT_CODE_INVALID\n\x11REQUEST_ID_REUSED\x12k\n\x0bListDevices\x12&.ticketing.scans.v1.ListDevicesRequest\x1a\'.ticketing.scans.v1.ListDevicesResponse\"\x0b\x90\x02\x01\xe2\xe0\x18\x04\n\x02\x02\x07\x12\x84\x01\n\x0cRevokeDevice\x12\'.ticketing.scans.v1.RevokeDeviceRequest\x1a(.ticketing.scans.v1.RevokeDeviceResponse\"!\x90\x02\x02\xe2\xe0\x18\x04\n\x02\x02\x07\xea\xe0\x18\x12\n\x10\x44\x45VICE_NOT_FOUNDb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,23 +63,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEVICESERVICE'].methods_by_name['RevokeDevice']._loaded_options = None
   _globals['_DEVICESERVICE'].methods_by_name['RevokeDevice']._serialized_options = b'\220\002\002\342\340\030\004\n\002\002\007\352\340\030\022\n\020DEVICE_NOT_FOUND'
   _globals['_DEVICE']._serialized_start=164
-  _globals['_DEVICE']._serialized_end=504
-  _globals['_CREATEDEVICEREQUEST']._serialized_start=506
-  _globals['_CREATEDEVICEREQUEST']._serialized_end=612
-  _globals['_CREATEDEVICERESPONSE']._serialized_start=614
-  _globals['_CREATEDEVICERESPONSE']._serialized_end=705
-  _globals['_ENROLLDEVICEREQUEST']._serialized_start=707
-  _globals['_ENROLLDEVICEREQUEST']._serialized_end=795
-  _globals['_ENROLLDEVICERESPONSE']._serialized_start=797
-  _globals['_ENROLLDEVICERESPONSE']._serialized_end=885
-  _globals['_LISTDEVICESREQUEST']._serialized_start=888
-  _globals['_LISTDEVICESREQUEST']._serialized_end=1025
-  _globals['_LISTDEVICESRESPONSE']._serialized_start=1027
-  _globals['_LISTDEVICESRESPONSE']._serialized_end=1118
-  _globals['_REVOKEDEVICEREQUEST']._serialized_start=1120
-  _globals['_REVOKEDEVICEREQUEST']._serialized_end=1170
-  _globals['_REVOKEDEVICERESPONSE']._serialized_start=1172
-  _globals['_REVOKEDEVICERESPONSE']._serialized_end=1238
-  _globals['_DEVICESERVICE']._serialized_start=1241
-  _globals['_DEVICESERVICE']._serialized_end=1805
+  _globals['_DEVICE']._serialized_end=528
+  _globals['_CREATEDEVICEREQUEST']._serialized_start=530
+  _globals['_CREATEDEVICEREQUEST']._serialized_end=636
+  _globals['_CREATEDEVICERESPONSE']._serialized_start=638
+  _globals['_CREATEDEVICERESPONSE']._serialized_end=729
+  _globals['_ENROLLDEVICEREQUEST']._serialized_start=731
+  _globals['_ENROLLDEVICEREQUEST']._serialized_end=819
+  _globals['_ENROLLDEVICERESPONSE']._serialized_start=821
+  _globals['_ENROLLDEVICERESPONSE']._serialized_end=909
+  _globals['_LISTDEVICESREQUEST']._serialized_start=912
+  _globals['_LISTDEVICESREQUEST']._serialized_end=1049
+  _globals['_LISTDEVICESRESPONSE']._serialized_start=1051
+  _globals['_LISTDEVICESRESPONSE']._serialized_end=1142
+  _globals['_REVOKEDEVICEREQUEST']._serialized_start=1144
+  _globals['_REVOKEDEVICEREQUEST']._serialized_end=1194
+  _globals['_REVOKEDEVICERESPONSE']._serialized_start=1196
+  _globals['_REVOKEDEVICERESPONSE']._serialized_end=1262
+  _globals['_DEVICESERVICE']._serialized_start=1265
+  _globals['_DEVICESERVICE']._serialized_end=1829
 # @@protoc_insertion_point(module_scope)

@@ -36,6 +36,7 @@ class Device(_message.Message):
     ORGANIZER_ID_FIELD_NUMBER: _builtins.int
     CONNECTED_FIELD_NUMBER: _builtins.int
     GATE_FIELD_NUMBER: _builtins.int
+    RESEND_PENDING_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     """The UUIDv7 that the service gives each device."""
     name: _builtins.str
@@ -44,6 +45,11 @@ class Device(_message.Message):
     """The organizer of the device: the subject of the access token that created it."""
     connected: _builtins.bool
     """True while the device has a stream open."""
+    resend_pending: _builtins.bool
+    """True while the service waits for the scans that the device has to send
+    again after a restore of the database: see Resend. The field is set by
+    ListDevices only, and its default is false.
+    """
     @_builtins.property
     def event_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The events that the device may scan for. Empty selects all events of its organizer."""
@@ -81,10 +87,11 @@ class Device(_message.Message):
         organizer_id: _builtins.str = ...,
         connected: _builtins.bool = ...,
         gate: _scan_pb2.Gate | None = ...,
+        resend_pending: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "enroll_time", b"enroll_time", "gate", b"gate", "last_seen_time", b"last_seen_time", "revoke_time", b"revoke_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "create_time", b"create_time", "device_id", b"device_id", "enroll_time", b"enroll_time", "event_ids", b"event_ids", "gate", b"gate", "last_seen_time", b"last_seen_time", "name", b"name", "organizer_id", b"organizer_id", "revoke_time", b"revoke_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "create_time", b"create_time", "device_id", b"device_id", "enroll_time", b"enroll_time", "event_ids", b"event_ids", "gate", b"gate", "last_seen_time", b"last_seen_time", "name", b"name", "organizer_id", b"organizer_id", "resend_pending", b"resend_pending", "revoke_time", b"revoke_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -308,6 +308,7 @@ class Scan(_message.Message):
     LOOKED_UP_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
     GROUP_SCAN_ID_FIELD_NUMBER: _builtins.int
+    RECOVERED_FIELD_NUMBER: _builtins.int
     scan_id: _builtins.str
     """The UUID that the device chose; the same scan_id returns the first verdict."""
     code: _builtins.str
@@ -356,6 +357,13 @@ class Scan(_message.Message):
     group_scan_id: _builtins.str
     """The scan_id of the scan that admitted this ticket as a further one of its
     group. The field is empty in all other records.
+    """
+    recovered: _builtins.bool
+    """True where the service lost the scan, because its database was restored to
+    an earlier moment, and made this record of the check-in that it had reported
+    to the ticket service. Its location, device and scanner are unknown. The
+    gate's own record replaces it once the gate has sent its scan again. The
+    default is false.
     """
     @_builtins.property
     def scan_time(self) -> _timestamp_pb2.Timestamp:
@@ -410,10 +418,11 @@ class Scan(_message.Message):
         looked_up: _builtins.bool = ...,
         group: Global___GroupAdmission | None = ...,
         group_scan_id: _builtins.str = ...,
+        recovered: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "group", b"group", "metadata", b"metadata", "previous", b"previous", "record_time", b"record_time", "scan_time", b"scan_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "code", b"code", "denial_reason", b"denial_reason", "device_id", b"device_id", "doubtful_time", b"doubtful_time", "event_id", b"event_id", "gate_event_id", b"gate_event_id", "group", b"group", "group_scan_id", b"group_scan_id", "location", b"location", "looked_up", b"looked_up", "metadata", b"metadata", "offline", b"offline", "previous", b"previous", "record_time", b"record_time", "scan_id", b"scan_id", "scan_time", b"scan_time", "scan_type", b"scan_type", "scanner_user_id", b"scanner_user_id", "ticket_id", b"ticket_id", "ticket_type", b"ticket_type", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annul_time", b"annul_time", "code", b"code", "denial_reason", b"denial_reason", "device_id", b"device_id", "doubtful_time", b"doubtful_time", "event_id", b"event_id", "gate_event_id", b"gate_event_id", "group", b"group", "group_scan_id", b"group_scan_id", "location", b"location", "looked_up", b"looked_up", "metadata", b"metadata", "offline", b"offline", "previous", b"previous", "record_time", b"record_time", "recovered", b"recovered", "scan_id", b"scan_id", "scan_time", b"scan_time", "scan_type", b"scan_type", "scanner_user_id", b"scanner_user_id", "ticket_id", b"ticket_id", "ticket_type", b"ticket_type", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

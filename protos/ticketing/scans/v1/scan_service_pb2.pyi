@@ -228,6 +228,7 @@ class StreamScansRequest(_message.Message):
     SCAN_FIELD_NUMBER: _builtins.int
     PASSAGE_FIELD_NUMBER: _builtins.int
     UPLOAD_FIELD_NUMBER: _builtins.int
+    RESENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def open(self) -> _scan_pb2.Gate:
         """Opens a gate. It is the first message; a later one moves the device to another gate."""
@@ -244,6 +245,10 @@ class StreamScansRequest(_message.Message):
     def upload(self) -> Global___Upload:
         """Scans that the device decided while it was offline."""
 
+    @_builtins.property
+    def resent(self) -> Global___Resent:
+        """The report that the device has uploaded what `resend` asks for. It gets no answer."""
+
     def __init__(
         self,
         *,
@@ -251,12 +256,13 @@ class StreamScansRequest(_message.Message):
         scan: Global___ScanAttempt | None = ...,
         passage: Global___Passage | None = ...,
         upload: Global___Upload | None = ...,
+        resent: Global___Resent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "open", b"open", "passage", b"passage", "scan", b"scan", "upload", b"upload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "open", b"open", "passage", b"passage", "resent", b"resent", "scan", b"scan", "upload", b"upload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "open", b"open", "passage", b"passage", "scan", b"scan", "upload", b"upload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "open", b"open", "passage", b"passage", "resent", b"resent", "scan", b"scan", "upload", b"upload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["open", "scan", "passage", "upload"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["open", "scan", "passage", "upload", "resent"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -285,6 +291,30 @@ class Upload(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Upload: _TypeAlias = Upload  # noqa: Y015
+
+@_typing.final
+class Resent(_message.Message):
+    """The report that every scan for which Resend asks is uploaded and answered. A
+    device that has nothing to upload sends it too.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECOVERY_ID_FIELD_NUMBER: _builtins.int
+    recovery_id: _builtins.str
+    """Required. Resend.recovery_id."""
+    def __init__(
+        self,
+        *,
+        recovery_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recovery_id", b"recovery_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resent: _TypeAlias = Resent  # noqa: Y015
 
 @_typing.final
 class Passage(_message.Message):
@@ -326,6 +356,7 @@ class StreamScansResponse(_message.Message):
     RECONNECT_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
     UPLOADED_FIELD_NUMBER: _builtins.int
+    RESEND_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def opened(self) -> Global___GateOpened:
         """Answers `open`."""
@@ -350,6 +381,13 @@ class StreamScansResponse(_message.Message):
     def uploaded(self) -> Global___Uploaded:
         """Answers an upload."""
 
+    @_builtins.property
+    def resend(self) -> Global___Resend:
+        """Asks the device to upload scans again, because the service has lost some
+        while the stream was open. A stream that opens later has the request in
+        GateOpened.
+        """
+
     def __init__(
         self,
         *,
@@ -359,16 +397,53 @@ class StreamScansResponse(_message.Message):
         reconnect: Global___Reconnect | None = ...,
         rejected: Global___Rejection | None = ...,
         uploaded: Global___Uploaded | None = ...,
+        resend: Global___Resend | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["annulled", b"annulled", "message", b"message", "opened", b"opened", "reconnect", b"reconnect", "rejected", b"rejected", "result", b"result", "uploaded", b"uploaded"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["annulled", b"annulled", "message", b"message", "opened", b"opened", "reconnect", b"reconnect", "rejected", b"rejected", "resend", b"resend", "result", b"result", "uploaded", b"uploaded"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annulled", b"annulled", "message", b"message", "opened", b"opened", "reconnect", b"reconnect", "rejected", b"rejected", "result", b"result", "uploaded", b"uploaded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annulled", b"annulled", "message", b"message", "opened", b"opened", "reconnect", b"reconnect", "rejected", b"rejected", "resend", b"resend", "result", b"result", "uploaded", b"uploaded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["opened", "result", "annulled", "reconnect", "rejected", "uploaded"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["opened", "result", "annulled", "reconnect", "rejected", "uploaded", "resend"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
 Global___StreamScansResponse: _TypeAlias = StreamScansResponse  # noqa: Y015
+
+@_typing.final
+class Resend(_message.Message):
+    """A request to upload scans again: the database of the service was restored to
+    an earlier moment, so answered scans may be missing. The device uploads each
+    scan that it has shown as ADMITTED since `since_time`, online or offline, also
+    at other events: as `offline`, under its scan_id, with the same text, the
+    verdict and the time that it showed, and annul_time where it was annulled. A
+    repetition of a scan that the service still has changes nothing. Then the
+    device sends `resent`. A repeated request with the same recovery_id needs no
+    other upload, but `resent` again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECOVERY_ID_FIELD_NUMBER: _builtins.int
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
+    recovery_id: _builtins.str
+    """The UUID of the recovery."""
+    @_builtins.property
+    def since_time(self) -> _timestamp_pb2.Timestamp:
+        """The time by the service's clock since which scans may be missing."""
+
+    def __init__(
+        self,
+        *,
+        recovery_id: _builtins.str = ...,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recovery_id", b"recovery_id", "since_time", b"since_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resend: _TypeAlias = Resend  # noqa: Y015
 
 @_typing.final
 class Uploaded(_message.Message):
@@ -451,6 +526,7 @@ class GateOpened(_message.Message):
     MAX_OUTSTANDING_SCANS_FIELD_NUMBER: _builtins.int
     REPLICA_LAG_FIELD_NUMBER: _builtins.int
     MAX_OUTSTANDING_UPLOADS_FIELD_NUMBER: _builtins.int
+    RESEND_FIELD_NUMBER: _builtins.int
     event_name: _builtins.str
     """The name of the event, for the display."""
     max_outstanding_scans: _builtins.int
@@ -469,6 +545,12 @@ class GateOpened(_message.Message):
         The field is absent when it never was.
         """
 
+    @_builtins.property
+    def resend(self) -> Global___Resend:
+        """The scans that the device has to upload again, because the service has lost
+        some. The field is absent when it has lost none.
+        """
+
     def __init__(
         self,
         *,
@@ -477,10 +559,11 @@ class GateOpened(_message.Message):
         max_outstanding_scans: _builtins.int = ...,
         replica_lag: _duration_pb2.Duration | None = ...,
         max_outstanding_uploads: _builtins.int = ...,
+        resend: Global___Resend | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["replica_lag", b"replica_lag", "server_time", b"server_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["replica_lag", b"replica_lag", "resend", b"resend", "server_time", b"server_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_name", b"event_name", "max_outstanding_scans", b"max_outstanding_scans", "max_outstanding_uploads", b"max_outstanding_uploads", "replica_lag", b"replica_lag", "server_time", b"server_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_name", b"event_name", "max_outstanding_scans", b"max_outstanding_scans", "max_outstanding_uploads", b"max_outstanding_uploads", "replica_lag", b"replica_lag", "resend", b"resend", "server_time", b"server_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

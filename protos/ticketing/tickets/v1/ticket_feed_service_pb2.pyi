@@ -537,6 +537,133 @@ class ListCheckInsResponse(_message.Message):
 Global___ListCheckInsResponse: _TypeAlias = ListCheckInsResponse  # noqa: Y015
 
 @_typing.final
+class ReportedDevice(_message.Message):
+    """A gate device of the scan service."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_ID_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    device_id: _builtins.str
+    """Required. The UUID of the device."""
+    state: _builtins.str
+    """Required. The state of the device in a form that only the scan service
+    reads, at most 16,384 characters. It has hashes of credentials, but none of them.
+    """
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. The time when the device was last created, enrolled or revoked. A
+        report with an earlier one than the stored one changes nothing.
+        """
+
+    def __init__(
+        self,
+        *,
+        device_id: _builtins.str = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        state: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportedDevice: _TypeAlias = ReportedDevice  # noqa: Y015
+
+@_typing.final
+class ReportDevicesRequest(_message.Message):
+    """Request of ReportDevices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportedDevice]:
+        """The devices, at most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        devices: _abc.Iterable[Global___ReportedDevice] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportDevicesRequest: _TypeAlias = ReportDevicesRequest  # noqa: Y015
+
+@_typing.final
+class ReportDevicesResponse(_message.Message):
+    """Response of ReportDevices. The service has stored every device."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportDevicesResponse: _TypeAlias = ReportDevicesResponse  # noqa: Y015
+
+@_typing.final
+class ListReportedDevicesRequest(_message.Message):
+    """Request of ListReportedDevices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_DEVICE_ID_FIELD_NUMBER: _builtins.int
+    MAX_DEVICES_FIELD_NUMBER: _builtins.int
+    after_device_id: _builtins.str
+    """The UUID of the last device of the response before. Empty: the list begins."""
+    max_devices: _builtins.int
+    """The largest number of devices in the response, at most 1,000. 0 is read as 1,000."""
+    def __init__(
+        self,
+        *,
+        after_device_id: _builtins.str = ...,
+        max_devices: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_device_id", b"after_device_id", "max_devices", b"max_devices"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReportedDevicesRequest: _TypeAlias = ListReportedDevicesRequest  # noqa: Y015
+
+@_typing.final
+class ListReportedDevicesResponse(_message.Message):
+    """Response of ListReportedDevices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportedDevice]:
+        """The devices after `after_device_id`; the list has ended when there is none."""
+
+    def __init__(
+        self,
+        *,
+        devices: _abc.Iterable[Global___ReportedDevice] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReportedDevicesResponse: _TypeAlias = ListReportedDevicesResponse  # noqa: Y015
+
+@_typing.final
 class ReportIncidentsRequest(_message.Message):
     """Request of ReportIncidents."""
 

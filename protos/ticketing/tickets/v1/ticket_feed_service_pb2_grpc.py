@@ -62,6 +62,16 @@ class TicketFeedServiceStub:
                 request_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ListCheckInsRequest.SerializeToString,
                 response_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ListCheckInsResponse.FromString,
                 _registered_method=True)
+        self.ReportDevices = channel.unary_unary(
+                '/ticketing.tickets.v1.TicketFeedService/ReportDevices',
+                request_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportDevicesRequest.SerializeToString,
+                response_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportDevicesResponse.FromString,
+                _registered_method=True)
+        self.ListReportedDevices = channel.unary_unary(
+                '/ticketing.tickets.v1.TicketFeedService/ListReportedDevices',
+                request_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ListReportedDevicesRequest.SerializeToString,
+                response_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ListReportedDevicesResponse.FromString,
+                _registered_method=True)
         self.FindTickets = channel.unary_unary(
                 '/ticketing.tickets.v1.TicketFeedService/FindTickets',
                 request_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.FindTicketsRequest.SerializeToString,
@@ -123,6 +133,21 @@ class TicketFeedServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportDevices(self, request, context):
+        """Stores the state of gate devices, so that a scan service whose database was
+        restored to an earlier moment gets them back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReportedDevices(self, request, context):
+        """Lists the reported gate devices, by device_id. It answers while this service recovers, too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FindTickets(self, request, context):
         """Finds tickets of one event for a gate, and records the look-up as a change
         (CHANGE_KIND_TICKETS_LOOKED_UP) before it answers.
@@ -166,6 +191,16 @@ def add_TicketFeedServiceServicer_to_server(servicer, server):
                     servicer.ListCheckIns,
                     request_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ListCheckInsRequest.FromString,
                     response_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ListCheckInsResponse.SerializeToString,
+            ),
+            'ReportDevices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportDevices,
+                    request_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportDevicesRequest.FromString,
+                    response_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportDevicesResponse.SerializeToString,
+            ),
+            'ListReportedDevices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReportedDevices,
+                    request_deserializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ListReportedDevicesRequest.FromString,
+                    response_serializer=ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ListReportedDevicesResponse.SerializeToString,
             ),
             'FindTickets': grpc.unary_unary_rpc_method_handler(
                     servicer.FindTickets,
@@ -316,6 +351,60 @@ class TicketFeedService:
             '/ticketing.tickets.v1.TicketFeedService/ListCheckIns',
             ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ListCheckInsRequest.SerializeToString,
             ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ListCheckInsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportDevices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ticketing.tickets.v1.TicketFeedService/ReportDevices',
+            ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportDevicesRequest.SerializeToString,
+            ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ReportDevicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReportedDevices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ticketing.tickets.v1.TicketFeedService/ListReportedDevices',
+            ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ListReportedDevicesRequest.SerializeToString,
+            ticketing_dot_tickets_dot_v1_dot_ticket__feed__service__pb2.ListReportedDevicesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,6 +58,12 @@ class TicketFeedServiceStub:
     """Lists the check-ins that this database has, for a scan service whose database
     was restored to an earlier moment. It answers while this service recovers, too.
     """
+    ReportDevices: _grpc.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.ReportDevicesRequest, _ticket_feed_service_pb2.ReportDevicesResponse]
+    """Stores the state of gate devices, so that a scan service whose database was
+    restored to an earlier moment gets them back.
+    """
+    ListReportedDevices: _grpc.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.ListReportedDevicesRequest, _ticket_feed_service_pb2.ListReportedDevicesResponse]
+    """Lists the reported gate devices, by device_id. It answers while this service recovers, too."""
     FindTickets: _grpc.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.FindTicketsRequest, _ticket_feed_service_pb2.FindTicketsResponse]
     """Finds tickets of one event for a gate, and records the look-up as a change
     (CHANGE_KIND_TICKETS_LOOKED_UP) before it answers.
@@ -97,6 +103,12 @@ class TicketFeedServiceAsyncStub(TicketFeedServiceStub):
     """Lists the check-ins that this database has, for a scan service whose database
     was restored to an earlier moment. It answers while this service recovers, too.
     """
+    ReportDevices: _aio.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.ReportDevicesRequest, _ticket_feed_service_pb2.ReportDevicesResponse]  # type: ignore[assignment]
+    """Stores the state of gate devices, so that a scan service whose database was
+    restored to an earlier moment gets them back.
+    """
+    ListReportedDevices: _aio.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.ListReportedDevicesRequest, _ticket_feed_service_pb2.ListReportedDevicesResponse]  # type: ignore[assignment]
+    """Lists the reported gate devices, by device_id. It answers while this service recovers, too."""
     FindTickets: _aio.UnaryUnaryMultiCallable[_ticket_feed_service_pb2.FindTicketsRequest, _ticket_feed_service_pb2.FindTicketsResponse]  # type: ignore[assignment]
     """Finds tickets of one event for a gate, and records the look-up as a change
     (CHANGE_KIND_TICKETS_LOOKED_UP) before it answers.
@@ -163,6 +175,24 @@ class TicketFeedServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the check-ins that this database has, for a scan service whose database
         was restored to an earlier moment. It answers while this service recovers, too.
         """
+
+    @_abc_1.abstractmethod
+    def ReportDevices(
+        self,
+        request: _ticket_feed_service_pb2.ReportDevicesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ticket_feed_service_pb2.ReportDevicesResponse, _abc.Awaitable[_ticket_feed_service_pb2.ReportDevicesResponse]]:
+        """Stores the state of gate devices, so that a scan service whose database was
+        restored to an earlier moment gets them back.
+        """
+
+    @_abc_1.abstractmethod
+    def ListReportedDevices(
+        self,
+        request: _ticket_feed_service_pb2.ListReportedDevicesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ticket_feed_service_pb2.ListReportedDevicesResponse, _abc.Awaitable[_ticket_feed_service_pb2.ListReportedDevicesResponse]]:
+        """Lists the reported gate devices, by device_id. It answers while this service recovers, too."""
 
     @_abc_1.abstractmethod
     def FindTickets(
