@@ -73,9 +73,8 @@ def execute(url: URL, statement: str) -> None:
 NewDatabase = Callable[[str], URL]
 
 
-@pytest.fixture(scope="session")
-def templates(postgres: Lease) -> Callable[[str], URL]:
-    """Migrate one template database per service and worker."""
+def migrated_templates(postgres: Lease) -> Callable[[str], URL]:
+    """Return a function that migrates one template database per service, and returns its URL."""
     made: dict[str, URL] = {}
 
     def template(service: str) -> URL:
@@ -86,6 +85,12 @@ def templates(postgres: Lease) -> Callable[[str], URL]:
         return made[service]
 
     return template
+
+
+@pytest.fixture(scope="session")
+def templates(postgres: Lease) -> Callable[[str], URL]:
+    """Migrate one template database per service and worker."""
+    return migrated_templates(postgres)
 
 
 @pytest.fixture
