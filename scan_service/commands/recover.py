@@ -217,5 +217,5 @@ def _text(time: datetime) -> str:
 
 
 COMMAND: Final = Command(
-    "recover", "recover after the database was restored to an earlier moment, or lost commits", recover, add_arguments
+    "recover", "recover after the database was restored, or a failover lost commits", recover, add_arguments
 )

@@ -67,7 +67,7 @@ def test_every_failed_call_is_told_apart_and_no_line_is_personal(
 def fail_calls(pair: ServicePair, event: event_pb2.Event) -> purchase_pb2.Purchase:
     """Sell two tickets with personal data, and make calls that fail; return the purchase."""
     shop, user, other = pair.caller("service", "shop"), pair.caller("user", "bob"), pair.caller("organizer", "eve")
-    order = purchase_request(event, 2, user_id=NAME)
+    order = purchase_request(event, 2, user_id="customer-4711")
     order.email = MAIL
     order.metadata.update({"holder": NAME, "seat": SEAT})
     purchase = shop.ask(shop.purchases.PurchaseTickets, order).purchase
@@ -76,10 +76,10 @@ def fail_calls(pair: ServicePair, event: event_pb2.Event) -> purchase_pb2.Purcha
     publish = event_service_pb2.PublishEventRequest(event_id=event.event_id)
     refused(user, user.events.PublishEvent, publish, grpc.StatusCode.PERMISSION_DENIED)
     refused(other, other.events.PublishEvent, publish, NOT_FOUND)
-    wrong = purchase_request(event, user_id=NAME)
+    wrong = purchase_request(event, user_id="customer-4711")
     wrong.event_id, wrong.email = NAME, f"{MAIL} and more"
     refused(shop, shop.purchases.PurchaseTickets, wrong, grpc.StatusCode.INVALID_ARGUMENT)
-    repeated = purchase_request(event, 1, user_id=NAME)
+    repeated = purchase_request(event, 1, user_id="customer-4711")
     repeated.request_id = order.request_id
     refused(shop, shop.purchases.PurchaseTickets, repeated, grpc.StatusCode.ALREADY_EXISTS)
     by_mail = pair.caller("user", MAIL)
