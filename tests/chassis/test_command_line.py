@@ -50,7 +50,7 @@ def test_help_lists_each_command_once_with_its_meaning(words: str, capsys: pytes
         "boxes",
     ]
     assert printed.count("list the things") == printed.count("enable things") == 1
-    assert "docs/operations.md" in printed
+    assert "docs/settings.md" in printed
 
 
 @pytest.mark.parametrize("words", ["things", "things enable", "boxes show", "relay"])

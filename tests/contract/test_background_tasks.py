@@ -52,7 +52,7 @@ WATCHED_OTHERWISE = {
     "ticketing/gate/stream_channel.py": "the connection that starts it waits for it, or it makes one call",
 }
 STARTS = re.compile(r"\b(create_task|ensure_future|Thread|Timer|run_coroutine_threadsafe)\(")
-# The name of a task in docs/operations.md, for that of a running task.
+# The name of a task in docs/running.md, for that of a running task.
 PLACEHOLDERS = {r"\.stripe$": ".PROVIDER", r"^delivery\..*": "delivery.RECEIVER"}
 
 NewProgram = Callable[[], object]
@@ -167,8 +167,8 @@ async def check_program(
 
 
 def documented() -> dict[str, bool]:
-    """Return the tasks in docs/operations.md, and whether each is essential."""
-    text = (ROOT / "docs" / "operations.md").read_text()
+    """Return the tasks in docs/running.md, and whether each is essential."""
+    text = (ROOT / "docs" / "running.md").read_text()
     [table] = re.findall(r"^\| task \| where .*?\n\n", text, re.MULTILINE | re.DOTALL)
     found: dict[str, bool] = {}
     for line in table.splitlines()[2:]:

@@ -22,6 +22,22 @@ def missing_links(page: Path) -> Iterator[str]:
             yield target
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page: its own, and those that GitHub makes of headings."""
+    text = page.read_text()
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading) for heading in headings]
+    named = re.findall(r'<a (?:id|name)="([^"]+)"', text)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in plain} | set(named)
+
+
+def missing_anchors(page: Path) -> Iterator[str]:
+    for target, anchor in re.findall(r"\]\((?!https?://)([^)#\s]*)#([^)\s]+)\)", page.read_text()):
+        other = page.parent / target if target else page
+        if other.suffix == ".md" and anchor not in anchors(other):
+            yield f"{target}#{anchor}"
+
+
 def missing_paths(page: Path) -> Iterator[str]:
     for path in re.findall(rf"`((?:{FOLDERS})/[\w./-]*)`", page.read_text()):
         if not (ROOT / path).exists():
@@ -37,7 +53,8 @@ def missing_modules(page: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_everything_that_a_page_names_exists(page: Path) -> None:
-    assert [*missing_links(page), *missing_paths(page), *missing_modules(page)] == []
+    missing = [*missing_links(page), *missing_anchors(page), *missing_paths(page), *missing_modules(page)]
+    assert missing == []
 
 
 def test_the_index_lists_every_decision() -> None:

@@ -15,7 +15,7 @@ from ticketing.chassis.version import VERSION
 _NAME_WIDTH: Final = 21
 _HELP: Final = ("-h", "--help")
 _SETTINGS: Final = (
-    "Settings are environment variables, which docs/operations.md lists. A start without settings names those that are "
+    "Settings are environment variables, which docs/settings.md lists. A start without settings names those that are "
     "required."
 )
 

@@ -202,7 +202,7 @@ class BackgroundTask:
 
 
 class Tasks:
-    """The running background tasks of one program, by their names, which docs/operations.md lists."""
+    """The running background tasks of one program, by their names, which docs/running.md lists."""
 
     def __init__(self) -> None:
         self._running: dict[str, BackgroundTask] = {}

@@ -1,4 +1,4 @@
-"""The settings in the code, in docs/operations.md and in docker-compose.yml are the same."""
+"""The settings in the code, in docs/settings.md and in docker-compose.yml are the same."""
 
 import re
 from pathlib import Path
@@ -29,7 +29,7 @@ class Listening(dict[str, str]):
 
 def documented() -> dict[str, str]:
     """Return every variable of the tables, with its default."""
-    text = (ROOT / "docs" / "operations.md").read_text()
+    text = (ROOT / "docs" / "settings.md").read_text()
     return dict(re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", text, re.MULTILINE))
 
 
