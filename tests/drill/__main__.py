@@ -50,6 +50,8 @@ def main() -> int:
             )
             for violation in result.violations:
                 print(f"  {violation}", flush=True)
+                for line in drill.explain(violation):
+                    print(f"    {line}", flush=True)
             failed += [seed] if result.violations else []
             operations, answers = operations + result.operations, answers + result.answers
             found += result.found + Counter({"scans sent again": result.resent, "given back": result.given_back})

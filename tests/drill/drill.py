@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -27,6 +28,8 @@ OPERATIONS: Final = 36
 # A history with less work proves nothing.
 MIN_ANSWERS: Final = 30
 MIN_ADMITTED: Final = 3
+# Ids have 32 digits and more, other words fewer.
+MIN_ID_LENGTH: Final = 25
 RESTORES: Final = ((TICKETS,), (SCANS,), (TICKETS, SCANS))
 
 
@@ -80,7 +83,7 @@ class Drill:
             self._stack.callback(self.site.close)
             self.site.start(TICKETS, SCANS)
             self.history = History(self.site, self._random, self._folder)
-            self._stack.callback(lambda: [lane.close() for lane in self.history.lanes])
+            self._stack.callback(self._close_lanes)
             self.history.prepare()
             self.operate()
             self._disaster()
@@ -116,8 +119,8 @@ class Drill:
         for name, backup in self._backups.items():
             self.site.restore(name, backup.path)
         # The doors stay open: gates decide offline.
-        for lane in self._lanes():
-            eventually(lambda lane=lane: not lane.handheld.connection.is_reachable())
+        for lane in self.history.working():
+            eventually(partial(_is_offline, lane))
         for _ in range(4):
             self.history.scan()
         if TICKETS in self._backups:
@@ -173,26 +176,52 @@ class Drill:
         status, output = self.site.command_here(name, *words)
         return status, [json.loads(line) for line in output.splitlines() if line.startswith("{")]
 
-    def _lanes(self) -> list[Lane]:
-        revoked = self.history.world.revoked
-        return [lane for lane in self.history.lanes if lane.device_id not in revoked]
+    def explain(self, violation: str) -> Iterator[str]:
+        """Yield the lines of the log about the ids that a violation names."""
+        ids = {word.strip(",:") for word in violation.split() if len(word) > MIN_ID_LENGTH}
+        for entry in self.history.log.entries:
+            facts = {name: value for name, value in entry.facts.items() if name not in {"token", "tickets", "code"}}
+            if any(one in str(entry.facts) for one in ids):
+                yield f"{entry.number} {entry.time:%H:%M:%S.%f} {entry.kind} {facts}"
+        yield f"backups at {[(name, one.number) for name, one in self._backups.items()]}, end at {self._end}"
+
+    def _close_lanes(self) -> None:
+        for lane in self.history.lanes:
+            lane.close()
+
+    def _settle(self) -> None:
+        try:
+            self.site.settle()
+        except AssertionError as error:
+            self.result.violations.append(f"the services do not agree: {error}")
+
+    def _may_be_lost(self, lane: Lane) -> bool:
+        """Return whether both databases were restored to a moment before the device was enrolled there."""
+        if set(self._backups) != {TICKETS, SCANS}:
+            return False
+        [number] = [
+            one.number for one in self.history.log.of(Kind.DEVICE_ENROLLED) if one.facts["device_id"] == lane.device_id
+        ]
+        reported = self.history.log.last_settled(self._backups[TICKETS].number)
+        return number >= max(self._backups[SCANS].number, reported)
 
     def _reconnect(self) -> None:
         """Connect the gates again, and wait until they have sent what they have."""
         for lane in self.history.lanes:
             if not lane.is_online:
                 lane.plug_in()
-        for lane in self._lanes():
+        for lane in self.history.working():
             with contextlib.suppress(AssertionError):
                 lane.await_delivery()
-            if lane.handheld.state != "ONLINE":
+            if lane.handheld.state == "REFUSED" and self._may_be_lost(lane):
+                self.history.log.add(Kind.DEVICE_LOST, device_id=lane.device_id)
+            elif lane.handheld.state != "ONLINE":
                 self.result.violations.append(f"{lane.name} does not connect: {lane.handheld.connection.status}")
             self.history.delivered(lane)
         if SCANS in self.result.restored:
             lines = self.recover_scans("--wait", "30")
             self._note_scans(lines)
-        with contextlib.suppress(AssertionError):
-            self.site.settle()
+        self._settle()
 
     def _note_scans(self, lines: list[dict[str, Any]]) -> None:
         """Compare what the recovery of the scans database printed with the log."""
@@ -220,7 +249,7 @@ class Drill:
     def _probe(self) -> None:
         """Try what has to fail: void prints, used tickets, retired keys, revoked devices, repeated cancellations."""
         known = self.history.log.world(self.known)
-        lanes = {lane.event_id: lane for lane in self._lanes()}
+        lanes = {lane.event_id: lane for lane in self.history.working()}
         for ticket in known.tickets.values():
             if (lane := lanes.get(ticket.event_id)) is not None and lane.handheld.state == "ONLINE":
                 self._probe_ticket(lane, ticket)
@@ -235,8 +264,7 @@ class Drill:
         for _ in range(4):
             with contextlib.suppress(grpc.RpcError):
                 self.history.buy()
-        with contextlib.suppress(AssertionError):
-            self.site.settle()
+        self._settle()
 
     def _probe_ticket(self, lane: Lane, ticket: TicketState) -> None:
         world, retired = self.history.world, self.history.world.retired_keys
@@ -271,3 +299,7 @@ class Drill:
         admitted = sum(1 for _ in self._shown())
         if self.result.answers < MIN_ANSWERS or admitted < MIN_ADMITTED:
             yield f"the history is too small: {self.result.answers} answers, {admitted} admissions"
+
+
+def _is_offline(lane: Lane) -> bool:
+    return not lane.handheld.connection.is_reachable()

@@ -1,12 +1,11 @@
 """A seeded random history: what shops, organizers, operators and gates do in one evening, and the log of it."""
 
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from time import sleep
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import grpc
 
@@ -23,8 +22,6 @@ from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceStub
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_pb2
 from ticketing.tickets.v1 import purchase_service_pb2 as purchasing
 from ticketing.tickets.v1 import ticket_service_pb2 as tickets_pb
-
-Response = TypeVar("Response")
 
 PRICE: Final = 2_500
 CAPACITY: Final = 24
@@ -46,13 +43,13 @@ class PatientClient:
         self.events, self.purchases = client.events, client.purchases
         self.tickets, self.scans = client.tickets, client.scans
 
-    def ask(self, rpc: Callable[..., Response], request: Any) -> Response:
+    def ask(self, rpc: Any, request: Any) -> Any:
         """Make one call."""
         for _ in range(MAX_TRIES):
             try:
-                return self._client.ask(rpc, request)  # type: ignore[arg-type] - the stubs are generic in their types
+                return self._client.ask(rpc, request)
             except grpc.RpcError as error:
-                if error.code() not in UNKNOWN:  # type: ignore[attr-defined] - grpcio's stubs lack it
+                if code_of(error) not in UNKNOWN:
                     raise
                 sleep(0.2)
         raise AssertionError(f"no answer to {request}")
@@ -266,8 +263,7 @@ class History:
 
     def scan(self) -> bool | None:
         """Scan a ticket at a gate of its event, at times an older print."""
-        lanes = [lane for lane in self.lanes if lane.device_id not in self.world.revoked]
-        lane = self._choose(lanes)
+        lane = self._choose(self.working())
         if lane is None or (ticket := self._choose(self._tickets(lane.event_id))) is None:
             return False
         token = ticket.tokens[-1] if self.random.random() < 0.8 else self.random.choice(ticket.tokens)
@@ -293,14 +289,14 @@ class History:
 
     def cut(self) -> bool | None:
         """Cut the network of a gate."""
-        if (lane := self._choose([lane for lane in self._working() if lane.is_online])) is None:
+        if (lane := self._choose([lane for lane in self.working() if lane.is_online])) is None:
             return False
         lane.cut()
         return None
 
     def plug_in(self) -> bool | None:
         """Connect a gate again, which then sends its offline decisions."""
-        if (lane := self._choose([lane for lane in self._working() if not lane.is_online])) is None:
+        if (lane := self._choose([lane for lane in self.working() if not lane.is_online])) is None:
             return False
         lane.plug_in()
         lane.await_delivery()
@@ -378,7 +374,7 @@ class History:
     def enroll(self, event_id: str = "") -> bool | None:
         """Enroll a gate device at an event."""
         given = event_id or self._choose(self._events("PUBLISHED"))
-        if given is None or len(self._working()) > 6:
+        if given is None or len(self.working()) > 6:
             return False
         if not event_id:
             # The gate of a new event opens once the scan service has the event.
@@ -390,7 +386,7 @@ class History:
 
     def revoke(self) -> bool | None:
         """Revoke a device: a thief has it."""
-        if len(self.world.revoked) > 1 or (lane := self._choose(self._working())) is None:
+        if len(self.world.revoked) > 1 or (lane := self._choose(self.working())) is None:
             return False
         self.revoke_device(lane)
         return None
@@ -401,9 +397,10 @@ class History:
         self.organizer.ask(self.devices.RevokeDevice, request)
         self.log.add(Kind.DEVICE_REVOKED, device_id=lane.device_id)
 
-    def _working(self) -> list[Lane]:
-        revoked = self.world.revoked
-        return [lane for lane in self.lanes if lane.device_id not in revoked]
+    def working(self) -> list[Lane]:
+        """Return the lanes whose device is neither revoked nor lost."""
+        gone = self.world.gone
+        return [lane for lane in self.lanes if lane.device_id not in gone]
 
     def _events(self, status: str) -> list[str]:
         return [event.event_id for event in self.world.events.values() if event.status == status]
@@ -442,11 +439,13 @@ class History:
         request = purchasing.PurchaseTicketsRequest(
             request_id=str(uuid.uuid4()), event_id=event_id, items=items, **fields
         )
-        return caller.ask(caller.purchases.PurchaseTickets, request).purchase
+        bought: purchase_pb2.Purchase = caller.ask(caller.purchases.PurchaseTickets, request).purchase
+        return bought
 
     def _completed(self, purchase: purchase_pb2.Purchase, how: str) -> None:
         # A charge that a sweeper just settles is confirmed once more.
         read = eventually(lambda: self._read_completed(purchase.purchase_id, how), seconds=SECONDS)
+        assert read is not None
         tickets = [(one.ticket_id, one.token, one.code) for one in read.tickets]
         self.log.add(Kind.COMPLETED, **self._facts(read, how), tickets=tickets)
 
@@ -455,7 +454,7 @@ class History:
             confirmation = purchasing.ConfirmPurchaseRequest(purchase_id=purchase_id)
             self.alice.ask(self.alice.purchases.ConfirmPurchase, confirmation)
         request = purchasing.GetPurchaseRequest(purchase_id=purchase_id)
-        read = self.shop.ask(self.shop.purchases.GetPurchase, request).purchase
+        read: purchase_pb2.Purchase = self.shop.ask(self.shop.purchases.GetPurchase, request).purchase
         return read if read.status == purchase_pb2.PURCHASE_STATUS_COMPLETED else None
 
     @staticmethod
@@ -474,3 +473,10 @@ def key_of(text: str) -> int:
     token = read_token(text)
     assert isinstance(token, Token)
     return token.key_id
+
+
+def code_of(error: grpc.RpcError) -> grpc.StatusCode:
+    """Return the status of a failed call."""
+    assert isinstance(error, grpc.Call)
+    code: grpc.StatusCode = error.code()
+    return code

@@ -28,6 +28,8 @@ class Kind(StrEnum):
     KEY_RETIRED = "KEY_RETIRED"
     DEVICE_ENROLLED = "DEVICE_ENROLLED"
     DEVICE_REVOKED = "DEVICE_REVOKED"
+    # No database has the enrollment any more.
+    DEVICE_LOST = "DEVICE_LOST"
     # A gate showed an answer to a person.
     SHOWN = "SHOWN"
     # The scan service has recorded an admission that a gate showed.
@@ -69,18 +71,17 @@ class Log:
     def known_admissions(self, end: int) -> list[Entry]:
         """Return the admissions that gates showed and that some program has after a restore.
 
-        A device that was revoked sends nothing again: of its admissions, those are known that both services had in the
-        first `end` lines.
+        A device that is revoked or lost sends nothing again: of its admissions, those are known that both services had in
+        the first `end` lines.
         """
-        revoked = self.world().revoked
+        gone = self.world().gone
         recorded = {
             entry.facts["scan_id"] for entry in self.entries[: self.last_settled(end)] if entry.kind is Kind.RECORDED
         }
         return [
             entry
             for entry in self.of(Kind.SHOWN)
-            if entry.facts["admitted"]
-            and (entry.facts["device_id"] not in revoked or entry.facts["scan_id"] in recorded)
+            if entry.facts["admitted"] and (entry.facts["device_id"] not in gone or entry.facts["scan_id"] in recorded)
         ]
 
     def last_settled(self, before: int) -> int:
@@ -147,6 +148,12 @@ class World:
     # Names of gates by device id.
     devices: dict[str, str] = field(default_factory=dict)
     revoked: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
+
+    @property
+    def gone(self) -> set[str]:
+        """Return the devices that send nothing any more."""
+        return self.revoked | self.lost
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> "World":
@@ -192,6 +199,8 @@ class World:
                 self.devices[facts["device_id"]] = facts["name"]
             case Kind.DEVICE_REVOKED:
                 self.revoked.add(facts["device_id"])
+            case Kind.DEVICE_LOST:
+                self.lost.add(facts["device_id"])
             case Kind.RECORDED:
                 self._check_in(self.tickets[facts["ticket_id"]], facts["scan_time"])
 

@@ -42,11 +42,12 @@ from ticketing.scans.v1 import device_service_pb2 as devices_pb
 from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceStub
 
 T = TypeVar("T")
-Response = TypeVar("Response")
 
 TICKETS: Final = "tickets"
 SCANS: Final = "scans"
 MODULES: Final = {TICKETS: "ticket_service", SCANS: "scan_service"}
+# The states of a device that waits for nothing, with whether it has sent everything.
+DELIVERED: Final = {("ONLINE", True), ("REFUSED", True), ("REFUSED", False)}
 # A busy machine takes long.
 SECONDS: Final = 120.0
 COMMANDS: Final = {TICKETS: tickets_commands.COMMANDS, SCANS: scans_commands.COMMANDS}
@@ -197,26 +198,24 @@ class Site:
 
     def settle(self) -> None:
         """Wait until the gates have every change, every check-in is reported, and no cancellation is pending."""
-        eventually(self._is_settled, seconds=SECONDS)
+        eventually(self._unsettled, {}, seconds=SECONDS)
 
-    def _is_settled(self) -> bool:
-        epoch = self.read(TICKETS, "SELECT epoch::text FROM feed")
-        followed = self.read(SCANS, "SELECT epoch FROM feed")
-        wanted = dict(self.rows(TICKETS, "SELECT event_id, revision FROM events WHERE revision > 0"))
+    def _unsettled(self) -> dict[str, Any]:
+        """Return what one service has and the other lacks."""
+        epochs = (self.read(TICKETS, "SELECT epoch::text FROM feed"), self.read(SCANS, "SELECT epoch FROM feed"))
+        wanted = self.rows(TICKETS, "SELECT event_id, revision FROM events WHERE revision > 0")
         present = dict(self.rows(SCANS, "SELECT event_id, revision FROM feed_cursors"))
-        unreported = "SELECT count(*) FROM tickets WHERE sequence > reported_sequence"
-        pending = "SELECT count(*) FROM cancellations WHERE status = 'PENDING'"
-        devices = "SELECT count(*) FROM devices WHERE NOT reported"
-        keys = "SELECT coalesce(string_agg(key_id || ' ' || (retire_time IS NULL), ' ' ORDER BY key_id), '') FROM signing_keys"
-        return (
+        keys = "SELECT key_id, retire_time IS NULL FROM signing_keys ORDER BY key_id"
+        found = {
             # A version of the feed follows the epoch.
-            followed.startswith(epoch)
-            and all(present.get(event_id) == revision for event_id, revision in wanted.items())
-            and self.read(SCANS, unreported) == 0
-            and self.read(SCANS, devices) == 0
-            and self.read(TICKETS, pending) == 0
-            and self.read(TICKETS, keys) == self.read(SCANS, keys)
-        )
+            "epochs": () if epochs[1].startswith(epochs[0]) else epochs,
+            "events": [(one, revision) for one, revision in wanted if present.get(one) != revision],
+            "check-ins": self.rows(SCANS, "SELECT ticket_id FROM tickets WHERE sequence > reported_sequence"),
+            "devices": self.rows(SCANS, "SELECT device_id FROM devices WHERE NOT reported"),
+            "cancellations": self.rows(TICKETS, "SELECT ticket_id FROM cancellations WHERE status = 'PENDING'"),
+            "keys": () if self.rows(TICKETS, keys) == self.rows(SCANS, keys) else self.rows(SCANS, keys),
+        }
+        return {name: value for name, value in found.items() if value}
 
     def _new_database(self, service: str) -> URL:
         template = self._template(service)
@@ -237,7 +236,7 @@ class Site:
 class Organizer(Protocol):
     """A client with the role of an organizer."""
 
-    def ask(self, rpc: Callable[..., Response], request: Any) -> Response: ...
+    def ask(self, rpc: Any, request: Any) -> Any: ...
 
 
 class Lane:
@@ -274,8 +273,9 @@ class Lane:
         self.is_online = True
 
     def await_delivery(self) -> None:
-        """Wait until the device is online and has sent everything."""
-        eventually(lambda: self.handheld.state == "ONLINE" and self.handheld.store.queue_length() == 0, seconds=SECONDS)
+        """Wait until the device is online and has sent everything, or is refused."""
+        queue_length = self.handheld.store.queue_length
+        eventually(lambda: (self.handheld.state, queue_length() == 0) in DELIVERED, seconds=SECONDS)
 
     def close(self) -> None:
         """Switch the device off."""
