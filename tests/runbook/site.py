@@ -31,7 +31,7 @@ from ticketing.tickets.v1 import event_pb2, purchase_pb2, purchase_service_pb2
 BASH = shutil.which("bash") or "bash"
 # A line that no command prints.
 SEPARATOR = "\x1e"
-SECONDS = 110
+SECONDS = 200
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,9 @@ from tests.runbook.preparations import PREPARATIONS
 from tests.runbook.recipes import Recipe, anchor, has_shape, read_recipes
 from tests.runbook.site import Site
 
+# Each recipe starts several programs.
+pytestmark = pytest.mark.timeout(300)
+
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 RECIPES = read_recipes(PAGE)
 BIN = Path(sys.executable).parent
