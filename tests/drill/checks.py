@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from tests.drill.expected import Expected, Found, order_of
+from tests.drill.expected import Expected, Found, order_of, orders_in_full
 from tests.drill.history import History
 from tests.drill.log import Kind
 from tests.drill.site import TICKETS
@@ -66,7 +66,7 @@ class Checks:
         admitted: dict[str, set[str]] = defaultdict(set)
         for entry in self._log.known_admissions(self._end):
             admitted[entry.facts["ticket_id"]].add(entry.facts["scan_id"])
-        refunded = {order_of(refund) for refund in self._history.site.stripe.refunds}
+        refunded = orders_in_full(self._history.site.stripe)
         for ticket_id, scan_ids in admitted.items():
             is_reported = bool(scan_ids & incidents)
             if len(scan_ids) > 1 and not is_reported:

@@ -16,7 +16,7 @@ import grpc
 from sqlalchemy.engine import URL
 
 from tests.drill.checks import Checks
-from tests.drill.expected import Expected, Moments, expected_findings, order_of
+from tests.drill.expected import Expected, Moments, expected_findings, orders_in_full
 from tests.drill.history import History, key_of
 from tests.drill.log import Kind, TicketState
 from tests.drill.site import SCANS, TICKETS, Lane, Site, faster
@@ -271,7 +271,7 @@ class Drill:
         was_shown = any(
             one.facts["ticket_id"] == ticket.ticket_id for one in self.history.log.known_admissions(self.known)
         )
-        refunded = {order_of(refund) for refund in self.site.stripe.refunds}
+        refunded = orders_in_full(self.site.stripe)
         for token in ticket.tokens:
             reasons = {
                 "its print is void": token != ticket.tokens[-1],

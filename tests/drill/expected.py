@@ -5,7 +5,8 @@ Rules where something is unknowable, because no program that survived has it:
 1. What only the tickets database had, and no gate and no provider: an open hold, a changed capacity. EVENT_LOST stands for
    all tickets of its event.
 2. What happened after the later of the two backups, where both databases were restored, and no provider has it.
-3. Replication takes a moment: what was acknowledged since both services last agreed may be found or not. Admissions
+3. Which ticket a refund was for, where both databases lack its cancellation and the payment was returned in part.
+4. Replication takes a moment: what was acknowledged since both services last agreed may be found or not. Admissions
    that gates send while the recovery runs may be found by it, or be reported after it.
 """
 
@@ -167,3 +168,20 @@ class _Findings:
 def order_of(refund: dict[str, Any]) -> str:
     """Return the id under which the service ordered a refund: that of the cancellation."""
     return str(refund["metadata"].get("order_id", ""))
+
+
+def orders_in_full(stripe: StripeStandIn) -> set[str]:
+    """Return the orders of refunds of payments that were returned in full.
+
+    Of any other payment, nobody can say which ticket a refund was for: it is listed, and its tickets stay valid.
+    """
+    charged, refunded = stripe.charged(), stripe.refunded()
+    purchases = {
+        refund["id"]: stripe.intents[refund["payment_intent"]]["metadata"].get("purchase_id", "")
+        for refund in stripe.refunds
+    }
+    return {
+        order_of(refund)
+        for refund in stripe.refunds
+        if refunded.get(purchases[refund["id"]], 0) >= charged.get(purchases[refund["id"]], 1)
+    }

@@ -4,7 +4,6 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
-from time import sleep
 from typing import Any, Final
 
 import grpc
@@ -32,7 +31,6 @@ UNKNOWN: Final = {
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.ABORTED,
 }
-MAX_TRIES: Final = 30
 
 
 class PatientClient:
@@ -45,14 +43,18 @@ class PatientClient:
 
     def ask(self, rpc: Any, request: Any) -> Any:
         """Make one call."""
-        for _ in range(MAX_TRIES):
+        answers: list[Any] = []
+
+        def is_answered() -> bool:
             try:
-                return self._client.ask(rpc, request)
+                answers.append(self._client.ask(rpc, request))
             except grpc.RpcError as error:
                 if code_of(error) not in UNKNOWN:
                     raise
-                sleep(0.2)
-        raise AssertionError(f"no answer to {request}")
+            return bool(answers)
+
+        eventually(is_answered, seconds=SECONDS)
+        return answers[0]
 
 
 class History:

@@ -100,13 +100,7 @@ GUARDS: dict[str, tuple[str, Any, int, str]] = {
         "ticket_service.use_cases.recovery_tickets._refund_of",
         other_order,
         ONLY_TICKETS,
-        "was refunded",
-    ),
-    "tickets of a refund without a cancellation are blocked": (
-        "ticket_service.use_cases.recovery_money.block_refunded",
-        lambda *_, **__: [],
-        BOTH,
-        "although it is refunded",
+        "REFUND_WITHOUT_CANCELLATION",
     ),
 }
 
