@@ -73,6 +73,7 @@ CASES: Mapping[str, Sequence[Series]] = {
     ],
     "TicketingPaymentsUnmatched": [gauge("ticketing_unmatched_payments", 1, 0)],
     "TicketingReconcilerLate": [time('provider_look_timestamp_seconds{provider="stripe"}')],
+    "TicketingRecovering": [gauge("ticketing_recovering", 1, 0)],
     "TicketingScansSlow": [
         steady('ticketing_scan_seconds_bucket{le="0.1"}', 600),
         counter('ticketing_scan_seconds_bucket{le="2.5"}', 900, 600),
@@ -96,6 +97,12 @@ CASES: Mapping[str, Sequence[Series]] = {
     "TicketingIncidents": [
         Series('ticketing_incidents{kind="DOUBLE_ADMISSION"}', f"0+1x{MINUTES} {MINUTES}x{MINUTES}")
     ],
+    "TicketingLostCommits": [
+        # Once: the alert is seen for an hour.
+        Series('ticketing_lost_commits_total{evidence="SERVER"}', f"0x{MINUTES - 30} 1x{MINUTES + 30}")
+    ],
+    "TicketingRecoveryUnfinished": [gauge("ticketing_recovery_unfinished", 1, 0)],
+    "TicketingRecoveryPending": [gauge("ticketing_recovery_pending_devices", 3, 0)],
     "TicketingNoRelay": [gauge('notifications_oldest_seconds{receiver="outbox"}', 90, 0)],
     "TicketingDeliveriesOld": [gauge('notifications_oldest_seconds{receiver="mail"}', 2_000, 3)],
     "TicketingDeadLetters": [gauge('notifications_dead{receiver="webhook"}', 4, 0)],

@@ -17,15 +17,18 @@ from tests.environment.waiting import until
 from tests.selling.shop import GROUP, Shop, money, new_id
 from tests.stand_ins.stripe import CARD, KEY, SECURE, StripeStandIn
 from ticket_service.adapters.key_file import add_key
+from ticket_service.store import recoveries as store
 from ticket_service.use_cases.recovery_tickets import TicketMender
 from ticketing.chassis.clock import system_clock
 from ticketing.scans.v1 import scan_pb2
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_pb2, ticket_pb2
+from ticketing.tickets.v1 import ticket_service_pb2 as tickets_pb
 
 pytestmark = pytest.mark.slow
 
 ADMITTED, DENIED = scan_pb2.VERDICT_ADMITTED, scan_pb2.VERDICT_DENIED
 CLEAN, NOT_CLEAN = 0, 1
+LOCKING = "SELECT state FROM pg_stat_activity WHERE application_name = 'ticket_service recover lock'"
 
 
 @pytest.fixture
@@ -210,20 +213,55 @@ async def test_a_payment_without_known_tickets_is_listed(card_pair, stripe):
     assert (await card_pair.recover(accepts=True))[0] == CLEAN
 
 
-async def test_tickets_of_a_refund_whose_cancellation_nobody_has_are_blocked(card_pair, stripe):
+@pytest.mark.parametrize(
+    ("cancelled", "status"), [(1, ticket_pb2.TICKET_STATUS_ACTIVE), (2, ticket_pb2.TICKET_STATUS_BLOCKED)]
+)
+async def test_a_payment_that_was_returned_in_full_blocks_its_tickets(card_pair, stripe, cancelled, status):
     event = await card_pair.event()
     bought = await card_pair.shop.buy(event.event_id, quantity=2, payment_method_id=CARD)
     bought = await card_pair.replicated(await card_pair.shop.confirm(bought))
     await card_pair.back_up()
-    await card_pair.cancel(bought.tickets[0].ticket_id)
-    await until(lambda: sum(stripe.refunded().values()), PRICE)
+    for ticket in bought.tickets[:cancelled]:
+        await card_pair.cancel(ticket.ticket_id)
+    await until(lambda: sum(stripe.refunded().values()), cancelled * PRICE)
     await card_pair.restore()
     # The scans database was restored to an earlier moment too.
     execute(card_pair.scans_url, "DELETE FROM revocations; UPDATE tickets SET status = 'ACTIVE'")
     assert await card_pair.recover() == (NOT_CLEAN, {"REFUND_WITHOUT_CANCELLATION"})
     assert (await card_pair.recover(accepts=True))[0] == CLEAN
     await card_pair.start_tickets()
-    assert set((await card_pair.find_tickets(event)).values()) == {ticket_pb2.TICKET_STATUS_BLOCKED}
+    assert set((await card_pair.find_tickets(event)).values()) == {status}
+
+
+async def test_a_lost_refund_of_a_part_of_the_price_locks_nobody_out(card_pair, stripe):
+    event = await card_pair.event()
+    bought = await card_pair.shop.confirm(await card_pair.shop.buy(event.event_id, payment_method_id=CARD))
+    [ticket] = (await card_pair.replicated(bought)).tickets
+    await card_pair.back_up()
+    request = tickets_pb.RefundTicketRequest(
+        ticket_id=ticket.ticket_id, request_id=new_id(), amount=money(PRICE // 10), reason="rain"
+    )
+    await card_pair.tickets.RefundTicket(request, metadata=card_pair.shop.metadata(OLGA))
+    await until(lambda: sum(stripe.refunded().values()), PRICE // 10)
+    await card_pair.restore()
+    assert await card_pair.recover() == (NOT_CLEAN, {"REFUND_WITHOUT_CANCELLATION"})
+    [finding] = await card_pair.findings()
+    assert finding["details"] == {"purchase_id": bought.purchase_id, "amount": PRICE // 10, "blocked_tickets": 0}
+    assert (await card_pair.recover(accepts=True))[0] == CLEAN
+    await card_pair.start_tickets()
+    assert (await card_pair.ticket(ticket.ticket_id)).status == ticket_pb2.TICKET_STATUS_ACTIVE
+    assert (await card_pair.scan(event, ticket.token)).verdict == ADMITTED
+
+
+def test_a_long_recovery_keeps_its_lock(tickets_url: URL) -> None:
+    with store.locked(tickets_url) as is_alone:
+        assert is_alone
+        # PostgreSQL ends sessions that idle in a transaction.
+        assert read_value(tickets_url, LOCKING) == "idle"
+        with store.locked(tickets_url) as is_second:
+            assert not is_second
+    with store.locked(tickets_url) as is_next:
+        assert is_next
 
 
 async def test_a_lost_cancellation_of_an_event_is_continued(pair):

@@ -78,7 +78,7 @@ LOSSES: Final[Mapping[FindingKind, str]] = {
     FindingKind.PAYMENT_ID_LOST: "paid outside of this service; the shop has the payment",
     FindingKind.PAYMENT_WITHOUT_PURCHASE: "paid, but no ticket is known: refund it at the provider, or sell anew",
     FindingKind.REFUND_UNCERTAIN: "cancelled; ask the shop whether it made the refund, then ConfirmRefund",
-    FindingKind.REFUND_WITHOUT_CANCELLATION: "refunded; the tickets of the purchase are blocked: cancel or unblock each",
+    FindingKind.REFUND_WITHOUT_CANCELLATION: "refunded; cancel the ticket that it was for, or unblock it; a part of the price needs nothing",
     FindingKind.CHECK_IN_OF_CANCELLED_TICKET: "checked in, but cancelled here",
     FindingKind.PROVIDER_NOT_CONFIGURED: "payments by this provider could not be compared: configure it",
 }

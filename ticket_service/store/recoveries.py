@@ -55,7 +55,8 @@ def end(connection: Connection, recovery_id: UUID, now: datetime) -> None:
 def locked(url: URL) -> Iterator[bool]:
     """Lock recoveries of this database in a session of its own; yield False if another session has locked them."""
     engine = open_engine(url, "ticket_service recover lock", poolclass=sa.NullPool)
-    with engine.connect() as connection:
+    # PostgreSQL ends a session that idles in a transaction for 15 s, and a recovery takes longer than that.
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         yield bool(connection.execute(sa.select(sa.func.pg_try_advisory_lock(_LOCK))).scalar_one())
 
 

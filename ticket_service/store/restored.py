@@ -105,11 +105,12 @@ def known_orders(connection: Connection, order_ids: Iterable[UUID]) -> set[UUID]
     return set(connection.execute(query).scalars())
 
 
-def purchase_of_payment(connection: Connection, provider: str, payment_id: str) -> tuple[UUID, UUID] | None:
-    """Return the event and the purchase that a payment pays; None: it is not recorded."""
+def purchase_of_payment(connection: Connection, provider: str, payment_id: str) -> tuple[UUID, UUID, int] | None:
+    """Return the event and the purchase that a payment pays, and its amount; None: it is not recorded."""
     its = (payments.c.provider == provider, payments.c.payment_id == payment_id, ~payments.c.refund_due)
-    row = connection.execute(sa.select(payments.c.event_id, payments.c.purchase_id).where(*its)).one_or_none()
-    return None if row is None else (row.event_id, row.purchase_id)
+    query = sa.select(payments.c.event_id, payments.c.purchase_id, payments.c.amount).where(*its)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else (row.event_id, row.purchase_id, row.amount)
 
 
 def is_outside_refund(connection: Connection, event_id: UUID, provider: str, refund_id: str) -> bool:

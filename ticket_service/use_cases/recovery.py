@@ -123,8 +123,9 @@ class Recoveries:
         """Compare all payments, refunds and disputes with their providers, and apply the differences."""
         state, providers = self._provider_state(recovery), list(self._sources.histories)
         async for provider, refund in state.refunds_without_order():
-            now = self._clock()
-            await self._store(recovery, partial(money.block_refunded, provider=provider, refund=refund, now=now))
+            refunded, now = await state.refunded(provider, refund.payment_id), self._clock()
+            judge = partial(money.judge_refund, provider=provider, refund=refund, refunded=refunded, now=now)
+            await self._store(recovery, judge)
         await money.reconcile(self._database, reconciler, providers, self._clock())
         await self._store(recovery, money.unmatched)
         await self._store(recovery, partial(money.unconfigured, configured=providers))

@@ -74,6 +74,10 @@ class ProviderState:
                     if order_id not in known and refund.is_made:
                         yield provider, refund
 
+    async def refunded(self, provider: str, payment_id: str) -> int:
+        """Return the amount of a payment that its provider has returned."""
+        return sum(one.amount for one in await self._refunds_of(provider, payment_id) if one.is_made)
+
     async def _refunds_of(self, provider: str, payment_id: str) -> Sequence[ProviderRefund]:
         key = (provider, payment_id)
         if provider in self._histories and key not in self._refunds:
@@ -142,22 +146,27 @@ def unconfigured(connection: Connection, configured: Collection[str]) -> list[Fi
     return [Finding(FindingKind.PROVIDER_NOT_CONFIGURED, name) for name in sorted(unknown)]
 
 
-def block_refunded(connection: Connection, provider: str, refund: ProviderRefund, now: datetime) -> list[Finding]:
-    """Block the tickets of the purchase of a refund whose order is lost; return the finding.
+def judge_refund(
+    connection: Connection, provider: str, refund: ProviderRefund, refunded: int, now: datetime
+) -> list[Finding]:
+    """Return the finding of a refund whose order is lost, and block the tickets of a payment that was returned in full.
 
-    Nobody can say which ticket the refund was for. Until a person has judged, none of them is admitted.
+    `refunded` is the returned amount of the payment. The refund of one of several tickets looks like a lower price or
+    goodwill for all of them. So a ticket of which some money is left stays valid until a person has judged.
     """
     paid = store.purchase_of_payment(connection, provider, refund.payment_id)
     if paid is None:
         # The payment has no purchase here, and is listed as such.
         return []
-    event_id, purchase_id = paid
+    event_id, purchase_id, amount = paid
     event = lock_event(connection, event_id)
     if event is None or store.is_outside_refund(connection, event_id, provider, refund.refund_id):
         # An earlier recovery listed the refund.
         return []
-    blocked = store.block_tickets(connection, event_id, purchase_id, event.revision, now)
-    take_revision(connection, event_id, event.revision + blocked)
+    blocked = 0
+    if refunded >= amount:
+        blocked = store.block_tickets(connection, event_id, purchase_id, event.revision, now)
+        take_revision(connection, event_id, event.revision + blocked)
     details = {"purchase_id": str(purchase_id), "amount": refund.amount, "blocked_tickets": blocked}
     return [Finding(FindingKind.REFUND_WITHOUT_CANCELLATION, refund.refund_id, event_id, details)]
 
