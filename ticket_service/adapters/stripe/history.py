@@ -64,7 +64,8 @@ class StripeHistory:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except stripe.StripeError as error:
             # With a status of 4xx, such as of a key that lacks a permission, Stripe did answer.
-            is_refused = error.http_status is not None and HTTPStatus(error.http_status).is_client_error
+            status = error.http_status or 0
+            is_refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
             message = "Stripe refused a call" if is_refused else "Stripe did not answer"
             log.warning(message, extra={"error": type(error).__name__, "status": error.http_status})
             raise dependency_unavailable("payment provider") from error
