@@ -180,9 +180,10 @@ async def test_no_input_breaks_a_service_or_reveals_a_secret(world: World) -> No
     assert listener.bad == []
     assert listener.lines
     assert sizes[1] - sizes[0] < MAX_GROWTH_BYTES
-    # Both services still answer.
+    # Both services still answer; an input may have cancelled, moved or erased what they list.
     for rpc in ("EventService/ListEvents", "DeviceService/ListDevices"):
-        assert (await world.ask(RPCS[rpc], Empty(), world.issuer.metadata("organizer", "olga"))).word == "some"
+        answer = await world.ask(RPCS[rpc], Empty(), world.issuer.metadata("organizer", "olga"))
+        assert answer.word in {"some", "none"}
 
 
 async def halfway(left: list[int], sizes: list[int]) -> None:
