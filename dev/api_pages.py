@@ -78,6 +78,8 @@ def _index(services: Iterable[ServiceDescriptor]) -> str:
         "reflection, so grpcurl and `buf curl` need no files. Send an example of these pages like this:\n",
         "    grpcurl -plaintext -H \"authorization: Bearer $TOKEN\" -d '{}' 127.0.0.1:50051 \\",
         "      ticketing.tickets.v1.EventService/ListEvents\n",
+        "A FieldMask such as `updateMask` is a text in JSON, as in the examples. grpcurl 1.8.6, which `make up` installs,",
+        'takes an object in its place: `"updateMask": {"paths": ["description"]}`.\n',
         "A service on another machine requires TLS: leave out `-plaintext`. [service_config.json](service_config.json) is",
         "the gRPC service config that repeats calls whose repetition has no second effect; the Python client has it built in.",
         "*Internal* calls are for the other service and may change without notice.\n",
