@@ -144,10 +144,10 @@ class _Findings:
     def _keys(self) -> set[Found]:
         restored = self.replicated.keys - self.own.keys
         retired = (self.replicated.retired_keys | (self.named_keys & self.replicated.keys)) - self.own.retired_keys
-        # A lost key is restored with its retirement.
-        is_retired = self.replicated.retired_keys & restored
         return {("KEY_RESTORED", str(key_id)) for key_id in restored} | {
-            ("KEY_RETIRED", str(key_id)) for key_id in retired - is_retired
+            # A lost key is restored with its retirement.
+            ("KEY_RETIRED", str(key_id))
+            for key_id in retired - restored
         }
 
     def _money(self) -> set[Found]:
