@@ -201,6 +201,7 @@ class Trial:
     testbed: Testbed
     clients: Clients
     readiness: Readiness
+    steady_seconds: float = STEADY_SECONDS
 
     def suffer(self, fault: Fault) -> Interruption:
         """Strike, wait until sales, scans and readiness are back, measure, and repair.
@@ -208,7 +209,7 @@ class Trial:
         Raises:
             ClusterError: something did not come back in time.
         """
-        time.sleep(STEADY_SECONDS)
+        time.sleep(self.steady_seconds)
         leader = self.cluster.leader()
         if leader is None:
             raise NotReadyError("no node leads")
@@ -256,23 +257,27 @@ class Trial:
     def _is_steady(self, begin: float) -> bool:
         """Return whether sales and scans were answered throughout the last moments, and both services are ready."""
         self.clients.check()
-        since = time.monotonic() - STEADY_SECONDS
+        since = time.monotonic() - self.steady_seconds
         record = self.clients.record
         return (
-            since > begin and all(record.gap(work, since) < STEADY_SECONDS / 2 for work in Work)
+            since > begin and all(record.gap(work, since) < self.steady_seconds / 2 for work in Work)
         ) and self.readiness.are_ready()
 
 
 @contextmanager
-def running_trial(
+def running_trial(  # noqa: PLR0913 - the options of the command, as keywords
     folder: Path,
     *,
     through_haproxy: bool = False,
     synchronous: bool = True,
     loop_seconds: int = LOOP_SECONDS,
+    steady_seconds: float = STEADY_SECONDS,
+    has_both: bool = False,
     seed: int = 1,
 ) -> Iterator[Trial]:
     """Run a cluster, the pair on it, and its clients.
+
+    The scans of an asynchronous cluster are on a server of their own, unless it `has_both` databases.
 
     Raises:
         ClusterError: the cluster did not start.
@@ -283,7 +288,7 @@ def running_trial(
             running_cluster(folder / "cluster", synchronous=synchronous, loop_seconds=loop_seconds)
         )
         scans_url = None
-        if not synchronous:
+        if not synchronous and not has_both:
             # On one cluster both databases lose the same commits, and neither service knows what the other one lost.
             server = stack.enter_context(Lease(folder / "scans"))
             scans_url = database_url(server.url("scans")).set(drivername="postgresql")
@@ -297,7 +302,7 @@ def running_trial(
         stack.enter_context(readiness.watched())
         stack.enter_context(clients.running())
         wait_until(lambda: all(clients.record.times[work] for work in Work), "sales and scans", START_SECONDS)
-        yield Trial(cluster, testbed, clients, readiness)
+        yield Trial(cluster, testbed, clients, readiness, steady_seconds)
 
 
 @contextmanager
@@ -365,13 +370,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--asynchronous", action="store_true", help="kill a leader whose last commits no standby has; 1 shows the loss"
     )
+    parser.add_argument("--both", action="store_true", help="with --asynchronous: the cluster loses scans too")
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     faults = [LOSS] if options.asynchronous else [FAULTS[name] for name in options.faults]
     with running_trial(
-        options.folder, through_haproxy=options.haproxy, synchronous=not options.asynchronous, seed=options.seed
+        options.folder,
+        through_haproxy=options.haproxy,
+        synchronous=not options.asynchronous,
+        has_both=options.both,
+        seed=options.seed,
     ) as trial:
         print("| fault | new leader | sales | scans | ticket service not ready | scan service not ready |")
         print("|---|---|---|---|---|---|", flush=True)

@@ -7,6 +7,7 @@ send them.
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -77,6 +78,8 @@ def _index(services: Iterable[ServiceDescriptor]) -> str:
         "reflection, so grpcurl and `buf curl` need no files. Send an example of these pages like this:\n",
         "    grpcurl -plaintext -H \"authorization: Bearer $TOKEN\" -d '{}' 127.0.0.1:50051 \\",
         "      ticketing.tickets.v1.EventService/ListEvents\n",
+        "A FieldMask such as `updateMask` is a text in JSON, as in the examples. grpcurl 1.8.6, which `make up` installs,",
+        'takes an object in its place: `"updateMask": {"paths": ["description"]}`.\n',
         "A service on another machine requires TLS: leave out `-plaintext`. [service_config.json](service_config.json) is",
         "the gRPC service config that repeats calls whose repetition has no second effect; the Python client has it built in.",
         "*Internal* calls are for the other service and may change without notice.\n",
@@ -189,12 +192,15 @@ def _title(inner: Any) -> str:
 
 def _bounds(field: FieldDescriptor) -> str:
     bounds = field.GetOptions().Extensions[options_pb2.bounds]
+    is_time = field.message_type is not None and field.message_type.full_name == "google.protobuf.Timestamp"
     words = [
         "required" if bounds.required else "",
         "set by the service" if bounds.output_only else "",
         FORMATS.get(bounds.format, ""),
         _range(bounds.min_length or None, bounds.max_length or None, "characters"),
-        _range(
+        f"from {datetime.fromtimestamp(bounds.minimum, UTC):%Y-%m-%d} on"
+        if is_time and bounds.HasField("minimum")
+        else _range(
             bounds.minimum if bounds.HasField("minimum") else None,
             bounds.maximum if bounds.HasField("maximum") else None,
             "",
@@ -259,8 +265,9 @@ def _errors() -> str:
     parts = [
         "# Errors\n",
         "A failed call has a gRPC status with a `google.rpc.ErrorInfo`: the reason, the domain `tickets.ticketing` or",
-        "`scans.ticketing`, and metadata. A `google.rpc.BadRequest` names the fields of an invalid request. A",
-        "`google.rpc.RetryInfo` says when a repetition may succeed; for waits of at most 2 s the metadata",
+        "`scans.ticketing`, and metadata. On the wire each reason has the prefix `ERROR_REASON_`, such as",
+        "`ERROR_REASON_SOLD_OUT`; the Python client removes it. A `google.rpc.BadRequest` names the fields of an invalid",
+        "request. A `google.rpc.RetryInfo` says when a repetition may succeed; for waits of at most 2 s the metadata",
         "`grpc-retry-pushback-ms` asks the retries of gRPC for the same wait, with jitter. A status without an ErrorInfo is",
         "one of the network, of a proxy, or of gRPC itself. A denied ticket is no error: see `Scan.verdict`.\n",
         "## Errors of every call\n",

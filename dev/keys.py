@@ -6,16 +6,14 @@ import os
 import secrets
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from jwt.algorithms import OKPAlgorithm
 
+from ticketing.chassis.development import development_token, key_set
+
+# The services warn of the key of containers, not of this one, which is on the machine of a developer.
 KEY_ID = "development"
-ISSUER = AUDIENCE = "ticketing"
-TOKEN_LIFETIME = timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +26,8 @@ class DevelopmentKeys:
     issuer_key: Ed25519PrivateKey
 
     def token(self, role: str, subject: str) -> str:
-        """Sign an access token that is valid for TOKEN_LIFETIME."""
-        expire_time = datetime.now(UTC) + TOKEN_LIFETIME
-        claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "roles": [role], "exp": expire_time}
-        return jwt.encode(claims, self.issuer_key, algorithm="EdDSA", headers={"kid": KEY_ID})
+        """Sign an access token that is valid for twelve hours."""
+        return development_token(self.issuer_key, role, subject, KEY_ID)
 
 
 def development_keys(data_dir: Path) -> DevelopmentKeys:
@@ -54,8 +50,7 @@ def development_keys(data_dir: Path) -> DevelopmentKeys:
 
 def _create(private: Path, public: Path) -> None:
     key = Ed25519PrivateKey.generate()
-    jwk = {**OKPAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": KEY_ID, "alg": "EdDSA", "use": "sig"}
-    _write(public, {"keys": [jwk]})
+    _write(public, key_set(key, KEY_ID))
     # This file is written last, because its existence marks the keys as complete.
     stored = {
         "issuer_key": key.private_bytes_raw().hex(),

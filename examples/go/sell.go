@@ -1,6 +1,6 @@
 // Sell sells a ticket for which the shop has charged 25 EUR already, and reads the reason if the service refuses.
 //
-// README.md says how to generate the packages of the contract. TICKETS_ADDRESS, SERVICE_TOKEN, EVENT_ID, QUANTITY,
+// docs/guide.md says how to generate the packages of the contract. TICKETS_ADDRESS, SERVICE_TOKEN, EVENT_ID, QUANTITY,
 // REQUEST_ID and SERVICE_CONFIG are environment variables.
 package main
 
@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"io/ioutil"
 	"log"
+	"math"
 	"os"
 	"strconv"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -60,12 +62,16 @@ func main() {
 	}
 	failure := status.Convert(err)
 	reason, wait := failure.Code().String(), "waiting does not help"
+	if failure.Code() == codes.Unavailable || failure.Code() == codes.DeadlineExceeded {
+		wait = "send the same request again"
+	}
 	for _, detail := range failure.Details() {
 		switch detail := detail.(type) {
 		case *errdetails.ErrorInfo:
 			reason = fmt.Sprint(detail.Reason, " ", detail.Metadata)
 		case *errdetails.RetryInfo:
-			wait = fmt.Sprint("wait ", detail.RetryDelay.Seconds, " s")
+			seconds := float64(detail.RetryDelay.Seconds) + float64(detail.RetryDelay.Nanos)/1e9
+			wait = fmt.Sprint("wait ", math.Ceil(seconds), " s")
 		}
 	}
 	fmt.Println(reason, wait)

@@ -26,7 +26,10 @@ function detailsOf(error) {
   const [data] = error.metadata?.get("grpc-status-details-bin") ?? [];
   for (const { type_url, value } of data ? Status.decode(data).details : []) {
     if (type_url.endsWith("/google.rpc.ErrorInfo")) Object.assign(found, ErrorInfo.decode(value));
-    if (type_url.endsWith("/google.rpc.RetryInfo")) found.retrySeconds = Number(RetryInfo.decode(value).retry_delay.seconds);
+    if (type_url.endsWith("/google.rpc.RetryInfo")) {
+      const { seconds, nanos } = RetryInfo.decode(value).retry_delay;
+      found.retrySeconds = Math.ceil(Number(seconds) + nanos / 1e9);
+    }
   }
   return found;
 }
@@ -51,6 +54,8 @@ client.PurchaseTickets(order, metadata, { deadline: Date.now() + 10_000 }, (erro
   client.close();
   if (!error) return console.log(response.purchase.tickets[0].code);
   const { reason = grpc.status[error.code], metadata: facts = {}, retrySeconds } = detailsOf(error);
-  console.log(reason, JSON.stringify(facts), retrySeconds === undefined ? "waiting does not help" : `wait ${retrySeconds} s`);
+  const unknown = [grpc.status.UNAVAILABLE, grpc.status.DEADLINE_EXCEEDED].includes(error.code);
+  const advice = unknown ? "send the same request again" : "waiting does not help";
+  console.log(reason, JSON.stringify(facts), retrySeconds === undefined ? advice : `wait ${retrySeconds} s`);
   process.exitCode = 1;
 });

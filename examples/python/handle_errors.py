@@ -1,8 +1,16 @@
 """Read the reason of a failure, and decide what to do; the client has repeated the call already where that helps."""
 
+import math
 import os
 
-from ticketing.client import InvalidArgumentError, Reason, TicketingError, connect
+from ticketing.client import (
+    DeadlineExceededError,
+    InvalidArgumentError,
+    Reason,
+    TicketingError,
+    UnavailableError,
+    connect,
+)
 from ticketing.tickets.v1 import event_pb2, purchase_service_pb2
 from ticketing.tickets.v1.purchase_service_pb2_grpc import PurchaseServiceStub
 
@@ -14,7 +22,9 @@ def advice(error: TicketingError) -> str:
     if error.reason is Reason.SOLD_OUT:
         return f"offer {error.metadata['available']} tickets"
     if error.retry_after is not None:
-        return f"show a waiting page for {error.retry_after.total_seconds():.0f} s, then send the same message again"
+        return f"show a waiting page for {math.ceil(error.retry_after.total_seconds())} s, then send the same message again"
+    if isinstance(error, UnavailableError | DeadlineExceededError):
+        return "send the same message again, because the effect of the first one is unknown"
     return f"tell support the id {error.x_request_id}"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from scan_service.domain.write_ahead_log import LogPlace, ServerLog
 from ticketing.admission.tickets import Event, Ticket
 from ticketing.admission.tokens import PublicKey
 
@@ -24,6 +25,8 @@ class Cursor:
     horizon: int
     # The last row of the page; None: no further page follows.
     row: Row | None = None
+    # The place at which the changes were read; None: an earlier version or a standby read them.
+    place: LogPlace | None = None
 
     @property
     def latest(self) -> int:
@@ -31,24 +34,30 @@ class Cursor:
         return self.horizon if self.row is None else max(self.horizon, self.row[0])
 
     def __str__(self) -> str:
-        position = f"{self.epoch}:{self.horizon}"
-        return position if self.row is None else f"{position}:{self.row[0]}:{self.row[1]}"
+        row = "" if self.row is None else f":{self.row[0]}:{self.row[1]}"
+        place = "" if self.place is None else f"@{self.place}"
+        return f"{self.epoch}:{self.horizon}{row}{place}"
 
 
 def read_cursor(text: str) -> Cursor | None:
     """Read the text of a cursor; return None for an empty or malformed text."""
-    epoch, *numbers = text.split(":")
-    if len(numbers) not in {1, 3} or not all(_is_transaction(number) for number in numbers[:2]):
+    position, at, place = text.partition("@")
+    epoch, *numbers = position.split(":")
+    places = place.split(".") if at else []
+    if len(numbers) not in {1, 3} or len(places) not in {0, 2}:
+        return None
+    if not all(_is_number(number) for number in [*numbers[:2], *places]):
         return None
     try:
         row = None if len(numbers) == 1 else (int(numbers[1]), UUID(numbers[2]))
-        return Cursor(UUID(epoch), int(numbers[0]), row)
+        read_at = LogPlace(int(places[0]), int(places[1])) if places else None
+        return Cursor(UUID(epoch), int(numbers[0]), row, read_at)
     except ValueError:
         return None
 
 
-def _is_transaction(text: str) -> bool:
-    # The largest transaction id has 19 digits; int() would also accept signs and blanks.
+def _is_number(text: str) -> bool:
+    # The largest transaction id or position has 19 digits; int() would also accept signs and blanks.
     return text.isascii() and text.isdigit() and len(text) <= 19  # noqa: PLR2004 - digits of 2**63
 
 
@@ -68,6 +77,7 @@ class Changes:
     # Each ticket with the transaction that changed it.
     tickets: Sequence[tuple[Ticket, int]]
     cursor: Cursor
+    log: ServerLog
     # The changes start from the beginning: the device clears its replica first.
     restart: bool
     # The cursor names a transaction of this epoch that the database has not reached: the database has lost commits.

@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+from scan_service.domain.write_ahead_log import ServerLog
+
 # Gate devices keep what they have shown for this time, so they are asked for it as long.
 KEPT: Final = timedelta(days=7)
 # The clocks of gates and of the servers before and after the restore may differ by this time.
@@ -82,6 +84,14 @@ class SeenServer:
     # None: the database was not seen before.
     last: str | None
     last_time: datetime | None
+    log: ServerLog
+
+    @property
+    def is_promoted(self) -> bool:
+        """Return whether a standby of the last server was promoted, once, so that its log shows what it has."""
+        system, timeline, database = self.present.split("/")
+        before = f"{system}/{int(timeline, 16) - 1:08X}/{database}"
+        return self.last == before and self.log.promoted_at is not None
 
 
 def find_lost_commits(seen: SeenServer, next_before: int) -> Cause | None:

@@ -16,13 +16,15 @@ from scan_service.store.events import read_event
 from scan_service.store.keys import read_keys
 from scan_service.store.rows import TICKET_COLUMNS, ticket_of
 from scan_service.store.tables import feed, tickets
+from scan_service.store.write_ahead_log import LOG_COLUMNS, log_of
 
 # The tickets of one message, about 100 bytes each: a slow network carries them within a second or two.
 MAX_ROWS: Final = 1_000
-_SNAPSHOT: Final = sa.text(
-    "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint),"
-    " CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)"
-)
+_SNAPSHOT: Final = sa.text(f"""
+    SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) AS oldest,
+           CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint) AS next_one,
+           {LOG_COLUMNS}
+""")
 
 
 def read_changes(connection: Connection, event_id: UUID, after: Cursor | None) -> Changes | None:
@@ -31,15 +33,19 @@ def read_changes(connection: Connection, event_id: UUID, after: Cursor | None) -
     At most MAX_ROWS are returned; then the cursor names the last one, and the next call returns the next page. Every
     page is read in a snapshot of its own. The horizon is that of the first page, so changes since are read again.
 
+    The place of `after` is not used: `Changes.log` shows whether this server has everything of it.
+
     The transaction must be REPEATABLE READ, so that all statements read one snapshot.
     """
     event = read_event(connection, event_id)
     if event is None:
         return None
-    oldest, next_one = connection.execute(_SNAPSHOT).one()
+    # The snapshot exists already, so the log has the records of all that it contains.
+    snapshot = connection.execute(_SNAPSHOT).one()
+    oldest, log = snapshot.oldest, log_of(snapshot)
     epoch = connection.execute(sa.select(feed.c.changes_epoch)).scalar_one()
     # A horizon in the future belongs to another database, or to transactions that this one has lost.
-    is_ahead = after is not None and after.epoch == epoch and after.latest > next_one
+    is_ahead = after is not None and after.epoch == epoch and after.latest > snapshot.next_one
     restart = after is None or after.epoch != epoch or is_ahead
     order = (tickets.c.changed_by, tickets.c.ticket_id)
     query = sa.select(tickets.c.changed_by, *(tickets.c[name] for name in TICKET_COLUMNS))
@@ -57,7 +63,8 @@ def read_changes(connection: Connection, event_id: UUID, after: Cursor | None) -
     return Changes(
         rules=GateRules(event, read_keys(connection)),
         tickets=[(ticket_of(tuple(row)[1:]), row.changed_by) for row in page],
-        cursor=Cursor(epoch, oldest, last),
+        cursor=Cursor(epoch, oldest, last, log.place),
+        log=log,
         restart=restart,
         is_ahead=is_ahead,
     )

@@ -38,6 +38,7 @@ from scan_service.store.tables import (
     tickets,
 )
 from scan_service.store.uploads import scan_row
+from scan_service.store.write_ahead_log import LOG_COLUMNS, log_of
 from ticketing.admission.scans import NO_FINGERPRINT, Scan
 from ticketing.admission.tickets import AdmissionState, Event
 from ticketing.chassis.ids import new_id
@@ -46,12 +47,13 @@ from ticketing.chassis.ids import new_id
 BATCH: Final = 2_000
 
 # The timeline of the last checkpoint may be older than that of the log, so the log's is read.
-_SERVER: Final = sa.text("""
+_SERVER: Final = sa.text(f"""
     SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
                      substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8),
                      (SELECT oid FROM pg_database WHERE datname = current_database())) AS present,
-           CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint) AS next_transaction
-""")
+           CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint) AS next_transaction,
+           {LOG_COLUMNS}
+""")  # noqa: S608 - composed of constants
 # The rows of a dump have the transactions of another server, which may be those of this server's future.
 _REBASE: Final = sa.text("""
     UPDATE tickets t SET changed_by = 0
@@ -69,7 +71,7 @@ def see_server(connection: Connection) -> SeenServer:
     """Read on which server the database stands, and lock the row that says where it was last seen."""
     last = connection.execute(sa.select(feed.c.server, feed.c.seen_time).with_for_update()).one()
     row = connection.execute(_SERVER).one()
-    return SeenServer(row.present, row.next_transaction, last.server, last.seen_time)
+    return SeenServer(row.present, row.next_transaction, last.server, last.seen_time, log_of(row))
 
 
 def save_server(connection: Connection, seen: SeenServer, now: datetime) -> None:
@@ -109,14 +111,21 @@ def read_resend(connection: Connection) -> Resend | None:
     return None if recovery is None else recovery.resend
 
 
-def begin(connection: Connection, cause: Cause, since: datetime, now: datetime) -> Recovery:
-    """Begin a recovery in place of an open one, and give the changes that devices follow another epoch."""
+def begin(
+    connection: Connection, cause: Cause, since: datetime, now: datetime, *, keeps_changes: bool = False
+) -> Recovery:
+    """Begin a recovery in place of an open one.
+
+    The changes that devices follow get another epoch, unless `keeps_changes`: then devices go on whose cursor has a place
+    in the log of this server.
+    """
     recovery = Recovery(new_id(), cause, since, now)
     connection.execute(recoveries.update().where(recoveries.c.close_time.is_(None)).values(close_time=now))
     connection.execute(
         recoveries.insert().values(recovery_id=recovery.recovery_id, cause=cause, since_time=since, begin_time=now)
     )
-    connection.execute(feed.update().values(changes_epoch=sa.func.gen_random_uuid()))
+    if not keeps_changes:
+        connection.execute(feed.update().values(changes_epoch=sa.func.gen_random_uuid()))
     return recovery
 
 
@@ -214,6 +223,11 @@ def count_pending(connection: Connection, recovery: Recovery) -> int:
     """Count the devices that have not sent their scans again."""
     query = sa.select(sa.func.count()).select_from(devices)
     return connection.execute(query.where(is_pending(recovery.recovery_id, recovery.since_time))).scalar_one()
+
+
+def is_complete(connection: Connection, recovery: Recovery) -> bool:
+    """Return whether the ticket service and every known device have answered."""
+    return recovery.has_answers_of_peer and count_pending(connection, recovery) == 0
 
 
 def read_report(connection: Connection, recovery: Recovery) -> RecoveryReport:

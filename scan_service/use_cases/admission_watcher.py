@@ -50,7 +50,7 @@ class AdmissionWatcher:
         while True:
             # The time precedes the snapshot, so the device never takes its replica for newer than it is.
             now, begin = self._clock(), monotonic()
-            changes = await self._read_shared(event_id, after)
+            changes = await self._read_after(event_id, after)
             if changes.restart:
                 sent.clear()
             horizon, is_page = changes.cursor.horizon, changes.cursor.row is not None
@@ -64,6 +64,14 @@ class AdmissionWatcher:
             sent = {ticket_id: changed_by for ticket_id, changed_by in sent.items() if changed_by >= horizon}
             if not await (self._pacer.check() if is_page else self._pacer.wait(INTERVAL_SECONDS)):
                 return
+
+    async def _read_after(self, event_id: UUID, after: Cursor | None) -> Changes:
+        """Read the changes, all of them where a failover lost something that the device has."""
+        # Watchers share a read by their transactions: places differ as soon as anything is written.
+        changes = await self._read_shared(event_id, None if after is None else replace(after, place=None))
+        if after is None or changes.restart or changes.log.has(after.place):
+            return changes
+        return await self._read_shared(event_id, None)
 
     async def _read_shared(self, event_id: UUID, after: Cursor | None) -> Changes:
         key = (event_id, after)

@@ -6,20 +6,14 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 from uuid import UUID
 
-from prometheus_client import Gauge
-
 from ticketing.admission.scans import Attempt
+from ticketing.chassis.locked_events import COUNTED_SECONDS, LOCKED
 
 log = logging.getLogger(__name__)
 
-LOCKED = Gauge(
-    "locked_events", "Events whose scans wait for no lock, because another session has locked rows.", ["batcher"]
-)
 # An event whose tickets are locked one after the other would cause a wait for each of them, so it stays here for this time
 # after the last refusal.
 MIN_SECONDS: Final = 5.0
-# The metric leaves out an event at which nobody scans any more: nothing shows whether its rows are free.
-COUNTED_SECONDS: Final = 60.0
 
 
 class LockedEvents:

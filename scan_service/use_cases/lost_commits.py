@@ -1,7 +1,8 @@
 """The check whether the database has lost commits: it was restored, or a replica that lacked some was promoted.
 
 The operator may not know of a failover. So every process checks where the database stands, and begins a recovery by
-itself. A recovery that was not needed changes nothing but the replicas of gate devices, which begin anew.
+itself. After a failover that lost nothing, gate devices send again what they have shown in the last seconds, and nothing
+changes: their replicas go on.
 """
 
 import logging
@@ -60,13 +61,14 @@ class LostCommits:
             self._seen_time = now
             return
         await self._recoveries.rebase()
-        recovery = await self._database.run(self._begin)
-        if recovery is None:
+        begun = await self._database.run(self._begin)
+        if begun is None:
             # Another process has begun it.
             return
+        recovery, seen_time = begun
         FOUND.labels(recovery.cause).inc()
         # A failover without a loss has the last time that this process has stored, and so may one with a small loss.
-        is_proven = self._seen_time is None or recovery.since_time < self._seen_time
+        is_proven = self._seen_time is None or seen_time < self._seen_time
         log.log(
             logging.ERROR if is_proven else logging.WARNING,
             "the scans database was restored or failed over, and may lack its last commits; gate devices send again what"
@@ -93,7 +95,8 @@ class LostCommits:
             self._server, self._next_transaction = seen.present, seen.next_transaction
         return cause
 
-    def _begin(self, connection: Connection) -> Recovery | None:
+    def _begin(self, connection: Connection) -> tuple[Recovery, datetime] | None:
+        """Begin a recovery; return it with the last time of the server before. None: another process has begun it."""
         earlier = store.lock_open(connection)
         seen, now = store.see_server(connection), self._clock.read(connection)
         cause = find_lost_commits(seen, self._next_transaction if seen.present == self._server else 0)
@@ -103,8 +106,11 @@ class LostCommits:
             # Another process has found it too.
             self._server, self._next_transaction = seen.present, seen.next_transaction
             return None
-        since = seen.last_time if earlier is None else min(earlier.since_time, seen.last_time)
-        recovery = store.begin(connection, cause, since, now)
+        since = seen.last_time
+        if earlier is not None and not store.is_complete(connection, earlier):
+            # A device that has not answered the earlier one is asked for everything.
+            since = min(earlier.since_time, since)
+        recovery = store.begin(connection, cause, since, now, keeps_changes=seen.is_promoted)
         store.save_server(connection, seen, now)
         self._server, self._next_transaction = seen.present, seen.next_transaction
-        return recovery
+        return recovery, seen.last_time

@@ -294,3 +294,14 @@ def test_an_outage_is_logged_once_in_a_while(caplog: pytest.LogCaptureFixture, m
     now += connections.OUTAGE_LOG_SECONDS
     connections.OUTAGES.write("connection refused")
     assert [line.__dict__["unlogged"] for line in caplog.records] == [0, 99]
+
+
+async def test_a_full_disk_is_logged_as_such(
+    database: Database, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server answers reads meanwhile, so an operator who reads of no answer looks at the network."""
+    monkeypatch.setattr(connections, "OUTAGES", connections.OutageLog())
+    full = "DO $$ BEGIN RAISE EXCEPTION 'No space left on device' USING ERRCODE = 'disk_full'; END $$"
+    with pytest.raises(Failure):
+        await database.run(lambda connection: connection.execute(sa.text(full)))
+    assert [line.message for line in caplog.records] == ["the disk of the database is full"]

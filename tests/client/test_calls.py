@@ -50,6 +50,18 @@ def failing(call: Any) -> Any:
     return run
 
 
+def test_a_channel_without_a_token_sends_no_credential(caller: Caller, service: ScriptedService) -> None:
+    caller(service.address, "", get_event)
+    (call,) = service.calls
+    assert "authorization" not in call.metadata
+
+
+def test_a_token_loses_the_end_of_the_line_of_its_file(caller: Caller, service: ScriptedService) -> None:
+    caller(service.address, "token-1\n", get_event)
+    (call,) = service.calls
+    assert call.metadata["authorization"] == "Bearer token-1"
+
+
 def test_every_call_has_a_deadline_a_token_and_an_id(caller: Caller, service: ScriptedService) -> None:
     caller(service.address, "token-1", get_event)
     (call,) = service.calls

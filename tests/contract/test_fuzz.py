@@ -99,7 +99,7 @@ class Callers:
     """The credentials of every role, and the absence of a credential."""
 
     def __init__(self, world: World, device_token: str) -> None:
-        subjects = {"user": "alice", "organizer": "olga", "scanner": "sam", "service": "shop"}
+        subjects = {"user": "alice", "organizer": "olga", "scanner": "sam", "service": "shop", "operator": "opal"}
         self.by_role = {Role(role): world.issuer.metadata(role, subject) for role, subject in subjects.items()}
         self.by_role[Role.PEER] = PEER_METADATA
         self.by_role[Role.DEVICE] = (("authorization", f"Bearer {device_token}"),)
@@ -148,24 +148,25 @@ async def test_no_input_breaks_a_service_or_reveals_a_secret(world: World) -> No
     gate = scans_pb.StreamScansRequest(open=await world.gate(OWN)).SerializeToString()
     good = defaultdict[str, list[Any]](list)
     for name, request in REQUESTS.items():
-        good[name.partition(" ")[0].partition("/")[2]] += [await request(world, side) for side in (OWN, FOREIGN)]
-    good["StreamScans"] += [scans_pb.StreamScansRequest(scan=request.attempt) for request in good["ScanTicket"]]
+        good[name.partition(" ")[0]] += [await request(world, side) for side in (OWN, FOREIGN)]
+    scans = good["ScanService/ScanTicket"]
+    good["ScanService/StreamScans"] += [scans_pb.StreamScansRequest(scan=request.attempt) for request in scans]
     secrets = [PEER_SECRET, CODE_SECRET, device_token]
     secrets += [text for text in texts if text.startswith(("T1", "TKT-"))]
     secrets += [value.removeprefix("Bearer ") for metadata in callers.everybody for _, value in metadata]
     fuzzer, ends, left = Fuzzer(random.Random(SEED), texts), Counter[tuple[str, str]](), [INPUTS]
-    rpcs = list(RPCS.values())
+    rpcs = list(RPCS.items())
 
     async def work() -> None:
         while left[0] > 0:
             left[0] -= 1
-            rpc = fuzzer.chance.choice(rpcs)
-            payloads = [fuzzer.payload(rpc.input_type, good[rpc.name])]
+            name, rpc = fuzzer.chance.choice(rpcs)
+            payloads = [fuzzer.payload(rpc.input_type, good[name])]
             if rpc.client_streaming:
                 opened = [gate] if fuzzer.chance.random() < 0.8 else []
                 more = fuzzer.chance.randint(0, 5)
-                payloads = [*opened, *(fuzzer.payload(rpc.input_type, good[rpc.name]) for _ in range(more))]
-            ends[rpc.name, await send(world, rpc, payloads, callers.any_for(rpc, fuzzer.chance))] += 1
+                payloads = [*opened, *(fuzzer.payload(rpc.input_type, good[name]) for _ in range(more))]
+            ends[name, await send(world, rpc, payloads, callers.any_for(rpc, fuzzer.chance))] += 1
 
     # Recorded statements and log lines would count as growth.
     world.close()
@@ -179,9 +180,10 @@ async def test_no_input_breaks_a_service_or_reveals_a_secret(world: World) -> No
     assert listener.bad == []
     assert listener.lines
     assert sizes[1] - sizes[0] < MAX_GROWTH_BYTES
-    # Both services still answer.
+    # Both services still answer; an input may have cancelled, moved or erased what they list.
     for rpc in ("EventService/ListEvents", "DeviceService/ListDevices"):
-        assert (await world.ask(RPCS[rpc], Empty(), world.issuer.metadata("organizer", "olga"))).word == "some"
+        answer = await world.ask(RPCS[rpc], Empty(), world.issuer.metadata("organizer", "olga"))
+        assert answer.word in {"some", "none"}
 
 
 async def halfway(left: list[int], sizes: list[int]) -> None:

@@ -111,7 +111,22 @@ def test_containers_receive_every_setting_and_nothing_else() -> None:
     assert set(services["scan_service"]["environment"]) == {n for n in settings if not n.startswith("TICKETS_")}
     for name, value in settings_in_containers().items():
         assert re.match(r"\$\{" + name + r":?[-?]", value), value
-        assert value.count("${") == 1 or name.endswith("_DATABASE_URL"), value
+        assert value.count("${") == 1 or name.endswith(("_DATABASE_URL", "_ADDRESS")), value
+
+
+def test_containers_reach_each_other_at_changed_ports() -> None:
+    settings = settings_in_containers()
+    for caller, name, port in (("TICKETS", "scan_service", "SCANS_PORT"), ("SCANS", "ticket_service", "TICKETS_PORT")):
+        variable = f"{caller}_{port.removesuffix('_PORT')}_ADDRESS"
+        default = documented()[variable].strip("`").rpartition(":")[2]
+        assert settings[variable] == f"${{{variable}:-{name}:${{{port}:-{default}}}}}"
+
+
+def test_every_file_that_containers_mount_exists() -> None:
+    mounts = [mount for service in compose()["services"].values() for mount in service.get("volumes", [])]
+    sources = {mount.partition(":")[0] for mount in mounts if mount.startswith("./")}
+    assert "./deploy/postgres/scans.sql" in sources
+    assert [source for source in sources if not (ROOT / source).exists()] == []
 
 
 def test_an_empty_variable_of_a_container_counts_as_unset() -> None:

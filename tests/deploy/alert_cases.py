@@ -84,6 +84,11 @@ CASES: Mapping[str, Sequence[Series]] = {
         counter('ticketing_scans_total{verdict="DENIED", denial_reason="WRONG_EVENT"}', 200, 10),
         steady('ticketing_scans_total{verdict="ADMITTED", denial_reason=""}', 300),
     ],
+    "TicketingGateDeniesAll": [
+        counter('ticketing_scans_total{verdict="DENIED", denial_reason="WRONG_EVENT"}', 12, 0.2),
+        counter('ticketing_scans_total{verdict="DENIED", denial_reason="ALREADY_CHECKED_IN"}', 12, 12),
+        steady('ticketing_scans_total{verdict="ADMITTED", denial_reason=""}', 300),
+    ],
     "TicketingNobodyLeads": [gauge("ticketing_leader", 0, 1)],
     "TicketingFeedBehind": [gauge("ticketing_feed_lag_seconds", 45, 0)],
     "TicketingReplicaSilent": [time(f'{TASK}{{task="replica"}}')],

@@ -17,7 +17,7 @@ MAX_SECONDS = 60
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(bool(MISSING), reason=f"needs the Debian packages {', '.join(MISSING)}")
 def test_failovers_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    with running_trial(tmp_path, loop_seconds=1) as trial:
+    with running_trial(tmp_path, loop_seconds=1, steady_seconds=1) as trial:
         for name in ("switchover", "kill-postgres"):
             found = trial.suffer(FAULTS[name])
             print(found)

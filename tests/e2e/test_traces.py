@@ -39,7 +39,8 @@ def traced(url: str, **more: str) -> dict[str, str]:
 
 def call(client: ApiClient, rpc: object, request: object, trace_id: str) -> object:
     """Make a call as a traced shop does."""
-    metadata = (*client._metadata, ("traceparent", f"00-{trace_id}-{'1' * 16}-01"))  # noqa: SLF001 - the client has no traces
+    ids = (("traceparent", f"00-{trace_id}-{'1' * 16}-01"), ("x-request-id", f"of-{trace_id}"))
+    metadata = (*client._metadata, *ids)  # noqa: SLF001 - the client has no traces
     return rpc(request, metadata=metadata, timeout=10)  # type: ignore[operator]  # every stub is called like this
 
 
@@ -104,6 +105,7 @@ def test_calls_scans_and_cancellations_are_trees_across_both_services(
     [server] = client.below
     assert (client.span.service, server.span.service) == ("ticket_service", "scan_service")
     assert server.span.attributes["role"] == "peer"
+    assert {one.span.attributes["x_request_id"] for one in (tree, server)} == {f"of-{trace_id}"}
     revoking = server.find("database (scan_service revocations)")
     assert any("UPDATE" in text for text in statements(revoking))
     recorded, *later = [one for one in tree.below if one.span.name == "database (ticket_service calls)"]

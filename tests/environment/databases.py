@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,15 @@ def execute(url: URL, statement: str) -> None:
         connection.cursor().execute(statement)
     finally:
         connection.close()
+
+
+def fresh_database(stack: ExitStack, template: URL) -> str:
+    """Copy a migrated database, which the stack drops at its end; return its URL."""
+    url = template.set(database=f"copy_{uuid.uuid4().hex}", drivername="postgresql")
+    maintenance = template.set(database="postgres")
+    execute(maintenance, f'CREATE DATABASE "{url.database}" TEMPLATE "{template.database}"')
+    stack.callback(execute, maintenance, f'DROP DATABASE "{url.database}" WITH (FORCE)')
+    return url.render_as_string(hide_password=False)
 
 
 NewDatabase = Callable[[str], URL]

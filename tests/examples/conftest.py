@@ -1,6 +1,5 @@
 """Both services, as `make up` runs them, with a stand-in for Stripe, and the environment of the examples."""
 
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -11,7 +10,7 @@ from dev.clients import free_ports
 from dev.keys import development_keys
 from tests.e2e.service_pair import ServicePair
 from tests.environment.access import Issuer
-from tests.environment.databases import execute
+from tests.environment.databases import fresh_database
 from tests.examples.site import Site
 from tests.stand_ins.stripe import KEY, StripeStandIn
 
@@ -28,8 +27,8 @@ def site(templates: Callable[[str], URL], issuer: Issuer, tmp_path_factory: pyte
         variables = {
             **issuer.variables(data_dir),
             "TICKETING_JWKS_FILE": str(keys.jwks_file),
-            "TICKETS_DATABASE_URL": _new_database(stack, templates("ticket")),
-            "SCANS_DATABASE_URL": _new_database(stack, templates("scan")),
+            "TICKETS_DATABASE_URL": fresh_database(stack, templates("ticket")),
+            "SCANS_DATABASE_URL": fresh_database(stack, templates("scan")),
             "TICKETS_PORT": str(tickets_port),
             "SCANS_PORT": str(scans_port),
             **dict.fromkeys(("TICKETS_METRICS_PORT", "TICKETS_RELAY_METRICS_PORT", "SCANS_METRICS_PORT"), "0"),
@@ -45,14 +44,6 @@ def site(templates: Callable[[str], URL], issuer: Issuer, tmp_path_factory: pyte
         yield Site(pair, stripe, {**addresses, **tokens, "TICKETING_DATA_DIR": str(data_dir)})
         for module in list(pair.running):
             assert pair.stop(module) == 0, pair.log
-
-
-def _new_database(stack: ExitStack, template: URL) -> str:
-    url = template.set(database=f"examples_{uuid.uuid4().hex}")
-    maintenance = template.set(database="postgres")
-    execute(maintenance, f'CREATE DATABASE "{url.database}" TEMPLATE "{template.database}"')
-    stack.callback(execute, maintenance, f'DROP DATABASE "{url.database}" WITH (FORCE)')
-    return url.render_as_string(hide_password=False)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,12 @@
 """Every block of code in docs/guide.md runs, and is the file of the example that it shows."""
 
+import base64
 import json
 import os
 import re
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import jwt
@@ -16,10 +17,14 @@ from tests.e2e.service_pair import on_sale
 from tests.environment import ROOT
 from tests.environment.access import Issuer
 from tests.examples.site import Site
+from tests.selling.notifications import delivery
 from tests.stand_ins.stripe.account import SECURE
+from tests.stand_ins.webhook import SECRET
+from ticket_service.delivery.receiver import Delivery, UndeliveredError
+from ticket_service.delivery.webhook import WebhookReceiver
 from ticketing.chassis.authentication import Authenticator, PeerProof, TokenRequirements
 from ticketing.chassis.callers import Role
-from ticketing.chassis.clock import system_clock
+from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.jwks import JwksFile, KeySet
 from ticketing.chassis.service_settings import read_service_settings
 from ticketing.chassis.settings import Environment
@@ -27,6 +32,7 @@ from ticketing.chassis.settings import Environment
 pytestmark = pytest.mark.slow
 
 GUIDE = (ROOT / "docs" / "guide.md").read_text()
+FORGED_SECRET = f"whsec_{base64.b64encode(bytes(24)).decode()}"
 
 
 def blocks(language: str) -> list[str]:
@@ -94,6 +100,52 @@ def test_a_gate_that_knows_the_event_opens_its_stream_again(site: Site, event_id
     second, _ = gate.communicate(f"{token}\n", timeout=60)
     assert first.split() == ["VERDICT_ADMITTED", "DENIAL_REASON_UNSPECIFIED"]
     assert second.split() == ["VERDICT_DENIED", "DENIAL_REASON_ALREADY_CHECKED_IN"]
+
+
+def test_a_gate_goes_on_after_a_scan_without_an_answer(site: Site, event_id: str) -> None:
+    token = site.run("sell.py", EVENT_ID=event_id)
+    gate = site.start("gate_stream.py", EVENT_ID=event_id, ANSWER_SECONDS="2")
+    assert gate.stdin is not None
+    assert gate.stdout is not None
+    site.pair.stop("scan_service")
+    gate.stdin.write(f"{token}\n")
+    gate.stdin.flush()
+    assert gate.stdout.readline() == "NOT DECIDED, scan again: no connection\n"
+    site.pair.start("scan_service")
+    printed, _ = gate.communicate(f"{token}\n" * 20, timeout=60)
+    verdicts = [line for line in printed.splitlines() if not line.startswith("NOT DECIDED")]
+    assert verdicts[0] == "VERDICT_ADMITTED DENIAL_REASON_UNSPECIFIED"
+
+
+def test_a_gate_shows_why_the_service_refuses_its_stream(site: Site) -> None:
+    gate = site.start("gate_stream.py", EVENT_ID="0197a2b0-1111-7000-8000-000000000001")
+    printed, _ = gate.communicate("hello\n", timeout=60)
+    assert printed.startswith("NOT DECIDED, scan again: EVENT_NOT_FOUND: ")
+
+
+async def test_a_receiver_prints_each_genuine_notification_once(site: Site) -> None:
+    program = site.start("receive_webhooks.py", WEBHOOK_SECRET=SECRET, PORT="0")
+    assert program.stdout is not None
+    url = program.stdout.readline().split()[-1]
+
+    async def post(secret: str, sent: Delivery, clock: Clock = system_clock) -> str:
+        relay = WebhookReceiver(url, secret, 1, clock)
+        try:
+            await relay.deliver(sent)
+        except UndeliveredError as error:
+            return str(error)
+        finally:
+            await relay.close()
+        return "taken"
+
+    first = delivery()
+    answers = [await post(SECRET, one) for one in (first, first, delivery())]
+    assert answers == ["taken"] * 3
+    assert "401" in await post(FORGED_SECRET, delivery())
+    assert "401" in await post(SECRET, delivery(), lambda: system_clock() - timedelta(minutes=6))
+    program.terminate()
+    printed, _ = program.communicate(timeout=60)
+    assert [line.split()[0] for line in printed.splitlines()] == ["ticketing.ticket.reissued"] * 2
 
 
 def test_a_shop_reads_the_reason_of_a_failure(site: Site, event_id: str) -> None:

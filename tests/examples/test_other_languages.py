@@ -148,6 +148,18 @@ def test_the_example_reads_the_reason_and_the_time_to_wait(scripted: ScriptedSer
     assert len(scripted.calls) == 1
 
 
+def test_the_example_rounds_the_time_to_wait_up(scripted: ScriptedService, sell: Sell) -> None:
+    busy = refusing("OVERLOADED", "too much", retry_after=timedelta(milliseconds=20))
+    scripted.answers = [busy] * 10
+    assert sell(TICKETS_ADDRESS=scripted.address).stdout.endswith(" wait 1 s\n")
+
+
+def test_the_example_repeats_a_request_without_an_answer(sell: Sell) -> None:
+    refused = sell(TICKETS_ADDRESS="127.0.0.1:1")
+    assert refused.stdout.startswith("UNAVAILABLE ") or refused.stdout.startswith("Unavailable ")
+    assert refused.stdout.endswith(" send the same request again\n")
+
+
 def test_the_lock_file_names_no_registry() -> None:
     packages = json.loads((ROOT / "examples" / "node" / "package-lock.json").read_text())["packages"]
     assert [name for name, package in packages.items() if "resolved" in package] == []

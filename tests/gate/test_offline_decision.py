@@ -18,6 +18,7 @@ from nacl.signing import SigningKey
 from scan_service.convert.attempts import AttemptParser
 from scan_service.convert.changes import changes_message
 from scan_service.domain import changes as feed_changes
+from scan_service.domain.write_ahead_log import ServerLog
 from scan_service.store.admission import LockedRows
 from scan_service.use_cases.admission import ScanBatch
 from scan_service.use_cases.batch_locker import LockedBatch
@@ -189,7 +190,7 @@ class World:
         """Send the device the changes that the service would send."""
         rules = feed_changes.GateRules(self.held.events[EVENT_ID], KEYS)
         changes = feed_changes.Changes(
-            rules, [(ticket, 1) for ticket in tickets], feed_changes.Cursor(EPOCH, 1), restart=False
+            rules, [(ticket, 1) for ticket in tickets], feed_changes.Cursor(EPOCH, 1), ServerLog(), restart=False
         )
         self.store.apply(EVENT_ID, changes_message(changes, None if tickets else rules, self.now), self.now)
 

@@ -1,8 +1,8 @@
-"""Fixtures of the tests of the proxies: two processes of each service, and one proxy after the other in front."""
+"""Fixtures of the tests of the proxies: two processes of each service, with all proxies in front."""
 
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from sqlalchemy.engine import URL
@@ -11,7 +11,7 @@ from dev.clients import free_ports
 from tests.environment.access import Issuer
 from tests.environment.certificates import Folder
 from tests.environment.databases import execute
-from tests.proxies.farm import HOSTS, PROXY_HOST, Farm, Ports
+from tests.proxies.farm import PROXY_HOST, Farm, Ports, ProxyPorts
 from tests.proxies.programs import PROGRAMS, Program
 
 
@@ -29,19 +29,20 @@ def databases(templates: Callable[[str], URL]) -> Iterator[tuple[URL, URL]]:
         execute(url.set(database="postgres"), f'DROP DATABASE "{url.database}" WITH (FORCE)')
 
 
-@pytest.fixture(scope="module", params=PROGRAMS, ids=lambda program: program.name)
-def program(request: pytest.FixtureRequest) -> Program:
-    """Return each proxy; skip those that are not installed."""
-    program: Program = request.param
-    if not program.is_installed:
-        pytest.skip(f"{program.name} is not installed: package {program.package}")
-    return program
-
-
 @pytest.fixture(scope="module")
-def farm(issuer: Issuer, databases: tuple[URL, URL], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """Run two processes of each service, whose calls to each other take the proxy as well."""
-    ports = Ports(*free_ports(6))
+def fronts(
+    issuer: Issuer, databases: tuple[URL, URL], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[Program, Farm]]:
+    """Run two processes of each service, with every installed proxy, as shipped, in front of them at the same time.
+
+    The calls of the services to each other take the proxies as well.
+    """
+    installed = [program for program in PROGRAMS if program.is_installed]
+    if not installed:
+        pytest.skip("no proxy is installed: packages " + ", ".join(program.package for program in PROGRAMS))
+    free = free_ports(4 + 2 * len(installed))
+    ports = Ports(*free[:4])
+    proxies = [ProxyPorts(*free[4 + 2 * number :][:2]) for number in range(len(installed))]
     folder = tmp_path_factory.mktemp("farm")
     certificates = Folder(folder)
     identity = certificates.identity("ticketing.internal")
@@ -59,25 +60,31 @@ def farm(issuer: Issuer, databases: tuple[URL, URL], tmp_path_factory: pytest.Te
         "SCANS_PORT": str(ports.scans),
         "TICKETS_METRICS_PORT": str(ports.tickets_metrics),
         "SCANS_METRICS_PORT": str(ports.scans_metrics),
-        "TICKETS_SCANS_ADDRESS": f"{PROXY_HOST}:{ports.scans_proxy}",
-        "SCANS_TICKETS_ADDRESS": f"{PROXY_HOST}:{ports.tickets_proxy}",
         "TICKETING_TRUSTED_PROXIES": PROXY_HOST,
         # The proxies notice within 2 s that a process is not ready.
         "TICKETING_DRAIN_DELAY_SECONDS": "2",
         "TICKETING_LOG_LEVEL": "DEBUG",
     }
-    farm = Farm(ports, variables, issuer, certificates)
-    try:
+    farm = Farm(ports, proxies[0], proxies, variables, issuer, certificates)
+    views = {program: farm.through(own) for program, own in zip(installed, proxies, strict=True)}
+    with ExitStack() as stack:
+        stack.callback(farm.kill_all)
         farm.start_all()
-        yield farm
-    finally:
-        with ThreadPoolExecutor() as threads:
-            statuses = list(threads.map(lambda process: process.end(), farm.running.values()))
-    assert statuses == [0] * len(HOSTS)
+        for program, view in views.items():
+            stack.enter_context(view.behind(program, tmp_path_factory.mktemp(program.name)))
+        yield views
+
+
+@pytest.fixture(scope="module", params=PROGRAMS, ids=lambda program: program.name)
+def program(request: pytest.FixtureRequest) -> Program:
+    """Return each proxy; skip those that are not installed."""
+    program: Program = request.param
+    if not program.is_installed:
+        pytest.skip(f"{program.name} is not installed: package {program.package}")
+    return program
 
 
 @pytest.fixture(scope="module")
-def proxied(farm: Farm, program: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """Run the proxy, as shipped, in front of the processes."""
-    with farm.behind(program, tmp_path_factory.mktemp(program.name)):
-        yield farm
+def proxied(program: Program, fronts: dict[Program, Farm]) -> Farm:
+    """Return the processes as seen through each proxy."""
+    return fronts[program]

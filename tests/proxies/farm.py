@@ -1,12 +1,12 @@
-"""Two processes of each service behind a proxy, as on hosts of their own: each has an address of 127.0.0.0/8."""
+"""Two processes of each service behind proxies, as on hosts of their own: each has an address of 127.0.0.0/8."""
 
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from dev.clients import ApiClient
 from tests.environment.access import Issuer
@@ -29,30 +29,50 @@ READY_SECONDS: Final = 30.0
 
 @dataclass(frozen=True)
 class Ports:
-    """The ports of the services, and of the proxy, which may stay the same while the proxy is replaced."""
+    """The ports of the services."""
 
     tickets: int
     scans: int
     tickets_metrics: int
     scans_metrics: int
-    tickets_proxy: int
-    scans_proxy: int
 
 
-@dataclass
+@dataclass(frozen=True)
+class ProxyPorts:
+    """The ports at which a proxy serves both services."""
+
+    tickets: int
+    scans: int
+
+
+@dataclass(frozen=True)
 class Farm:
-    """The processes, and what is needed to start them, the proxy and clients."""
+    """The processes as seen through one proxy, and the means to start the processes, proxies and clients."""
 
     ports: Ports
+    proxy: ProxyPorts
+    # The processes take turns with these proxies for their calls to each other.
+    proxies: Sequence[ProxyPorts]
     variables: Mapping[str, str]
     issuer: Issuer
     certificates: Folder
     running: dict[str, ServiceProcess] = field(default_factory=dict)
 
+    def through(self, proxy: ProxyPorts) -> Self:
+        """Return the same processes, seen through another proxy."""
+        return replace(self, proxy=proxy)
+
     def start(self, name: str) -> ServiceProcess:
         """Start or restart a process."""
         module = "ticket_service" if name.startswith("tickets") else "scan_service"
-        process = ServiceProcess(module, {**self.variables, "TICKETING_HOST": HOSTS[name][1]})
+        peer = self.proxies[list(HOSTS).index(name) % len(self.proxies)]
+        variables = {
+            **self.variables,
+            "TICKETING_HOST": HOSTS[name][1],
+            "TICKETS_SCANS_ADDRESS": f"{PROXY_HOST}:{peer.scans}",
+            "SCANS_TICKETS_ADDRESS": f"{PROXY_HOST}:{peer.tickets}",
+        }
+        process = ServiceProcess(module, variables)
         self.running[name] = process
         return process
 
@@ -61,19 +81,25 @@ class Farm:
         with ThreadPoolExecutor(len(HOSTS)) as threads:
             list(threads.map(self.start, HOSTS))
 
-    def stop(self, name: str, number: int = signal.SIGTERM) -> str:
-        """Stop a process; return its log."""
+    def restart(self, name: str) -> None:
+        """Stop a process as an operator does, and start it again."""
         process = self.running.pop(name)
-        status = process.end(number)
-        assert number == signal.SIGKILL or status == 0, process.log()
-        return process.log()
+        assert process.end() == 0, process.log()
+        self.start(name)
+
+    def kill_all(self) -> None:
+        """End every process at once."""
+        for process in self.running.values():
+            process.send(signal.SIGKILL)
+        for process in self.running.values():
+            process.end(signal.SIGKILL)
 
     @contextmanager
     def behind(self, program: Program, folder: Path, changes: Mapping[str, str] | None = None) -> Iterator[None]:
         """Run a proxy in front of the processes, with further `changes` of its configuration."""
         with running(program, folder, self.text(program, changes or {})) as process:
             tls = Tls(server_ca=self.certificates.ca)
-            for port in (self.ports.tickets_proxy, self.ports.scans_proxy):
+            for port in (self.proxy.tickets, self.proxy.scans):
                 assert is_ready(f"{PROXY_HOST}:{port}", READY_SECONDS, tls), (
                     folder / f"{program.name}.log"
                 ).read_text() + f"exit status {process.poll()}"
@@ -90,9 +116,7 @@ class Farm:
         self, stack: ExitStack, role: str, subject: str, options: Sequence[tuple[str, object]] = ()
     ) -> ApiClient:
         """Make a client that calls through the proxy."""
-        return self.client_at(
-            stack, (self.ports.tickets_proxy, self.ports.scans_proxy), self.issuer.token(role, subject), options
-        )
+        return self.client_at(stack, (self.proxy.tickets, self.proxy.scans), self.issuer.token(role, subject), options)
 
     def client_at(
         self, stack: ExitStack, ports: tuple[int, int], token: str, options: Sequence[tuple[str, object]] = ()
@@ -116,8 +140,8 @@ class Farm:
         backend = {"haproxy": "{}:{}", "nginx": "{}:{}", "envoy": "address: {}, port_value: {}"}[program.name]
         old, new = listen[program.name]
         changes = {
-            old.format(50051): new.format(ports.tickets_proxy),
-            old.format(50052): new.format(ports.scans_proxy),
+            old.format(50051): new.format(self.proxy.tickets),
+            old.format(50052): new.format(self.proxy.scans),
             " port 9464": f" port {ports.tickets_metrics}",
             " port 9465": f" port {ports.scans_metrics}",
             "/etc/ticketing": str(files),

@@ -123,9 +123,12 @@ def check_permitted(event: Event, paths: Sequence[str], caller: Caller) -> None:
         raise Failure(FORBIDDEN, message, method=_UPDATE, role=role)
 
 
-def check_etag(event: Event, etag: str) -> None:
-    """Raise ETAG_MISMATCH if the caller read another version of the event."""
-    if etag and etag != event.etag:
+def check_etag(event: Event, etag: str, values: EventValues) -> None:
+    """Raise ETAG_MISMATCH if the caller read another version of the event, unless the event has these values already.
+
+    A caller repeats an update whose answer was lost. The first try has changed the version.
+    """
+    if etag and etag != event.etag and not _has_values(event, values):
         raise Failure(Reason.ETAG_MISMATCH, "the event has changed since it was read", etag=event.etag)
 
 
@@ -212,6 +215,12 @@ def check_changeable(event: Event, fields: Sequence[str], now: datetime, correct
                 raise event_not_changeable(
                     event, field, f"the event is {status}; its times alone could change until {until.isoformat()}"
                 )
+
+
+def _has_values(event: Event, values: EventValues) -> bool:
+    # Requests contain no reserved places.
+    stored = replace(event, offers=tuple(replace(offer, reserved=0) for offer in event.offers))
+    return replace(stored, **values.attributes) == stored
 
 
 def _offers(event: Event, wanted: Sequence[Offer], sold: Mapping[TicketType, int]) -> tuple[Offer, ...]:

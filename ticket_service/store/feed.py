@@ -65,10 +65,12 @@ def head(connection: Connection, event_id: UUID, ticket_id: UUID | None) -> Head
     """Read the newest state of an event and of one of its tickets, if an id is given; None where one is missing."""
     own_epoch = epoch(connection)
     ticket_revision = sa.null() if ticket_id is None else tickets.c.revision
-    query = sa.select(events.c.revision, ticket_revision.label("ticket_revision"), feed.c.follow_time)
-    query = query.select_from(sa.join(events, feed, sa.true())).where(events.c.event_id == event_id)
+    source = sa.join(events, feed, sa.true())
     if ticket_id is not None:
-        query = query.where(tickets.c.event_id == event_id, tickets.c.ticket_id == ticket_id)
+        is_of_event = tickets.c.event_id == events.c.event_id
+        source = source.join(tickets, sa.and_(is_of_event, tickets.c.ticket_id == ticket_id))
+    query = sa.select(events.c.revision, ticket_revision.label("ticket_revision"), feed.c.follow_time)
+    query = query.select_from(source).where(events.c.event_id == event_id)
     row = connection.execute(query).one_or_none()
     return None if row is None else Head(own_epoch, row.revision, row.ticket_revision, row.follow_time)
 

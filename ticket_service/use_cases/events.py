@@ -117,7 +117,7 @@ class Events:
         def work(connection: Connection) -> tuple[Event, datetime | None]:
             event = lock_administered_event(connection, caller, change.event_id)
             domain.check_permitted(event, change.paths, caller)
-            domain.check_etag(event, change.etag)
+            domain.check_etag(event, change.etag, change.values)
             domain.check_changeable(event, change.paths, now, self._changes.correction)
             wanted = domain.merge_values(event, change.values)
             check_prices(wanted, event, self._rules)

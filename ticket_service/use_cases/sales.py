@@ -5,6 +5,7 @@ each sale.
 """
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ from ticketing.chassis.clock import Clock
 from ticketing.chassis.database import RowsLocked
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.ids import new_id
+from ticketing.chassis.locked_events import COUNTED_SECONDS, LOCKED
 from ticketing.chassis.loop_connection import LoopConnection
 
 log = logging.getLogger(__name__)
@@ -85,9 +87,11 @@ class Sales:
         self._settings = settings
         self._clock = clock
         self._on_change = on_change
-        # Events that another transaction locked for longer than the lock_timeout of the connection. Until they are
-        # unlocked, no batch waits for them, so that the sales of other events do not wait either.
-        self._skipped = frozenset[UUID]()
+        # Events that another transaction locked for longer than the lock_timeout of the connection, each with the time of
+        # its last refusal. Until they are unlocked, no batch waits for them, so that the sales of other events do not wait
+        # either.
+        self._skipped = dict[UUID, float]()
+        LOCKED.labels("purchases").set_function(self._count_skipped)
         self._batcher: Batcher[Order, SaleOutcome] = Batcher(
             "purchases",
             self._process,
@@ -159,12 +163,19 @@ class Sales:
         return outcomes
 
     def _note_skipped(self, batch: SalesBatch, orders: Sequence[Order]) -> None:
-        if newly_skipped := batch.skipped - self._skipped:
+        if newly_skipped := batch.skipped - self._skipped.keys():
             log.warning(
                 "events are locked by another transaction; their orders are refused",
                 extra={"event_ids": sorted(map(str, newly_skipped))},
             )
-        self._skipped = self._skipped - {order.event_id for order in orders} | batch.skipped
+        ordered = {order.event_id for order in orders}
+        kept = {event_id: refused for event_id, refused in self._skipped.items() if event_id not in ordered}
+        self._skipped = kept | dict.fromkeys(batch.skipped, time.monotonic())
+
+    def _count_skipped(self) -> int:
+        """Count the locked events; the thread of the metrics calls this."""
+        now = time.monotonic()
+        return sum(now - refused < COUNTED_SECONDS for refused in self._skipped.values())
 
     def _issue(self, sale: Sale) -> IssuedSale:
         return IssuedSale(sale, tuple(self._settings.issuing.secrets(ticket) for ticket in sale.tickets))

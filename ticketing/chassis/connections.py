@@ -38,6 +38,8 @@ _DURABLE: Final = (
 )
 # 25006 read_only_sql_transaction: the server has become a replica, or an operator has made it read-only.
 READ_ONLY: Final = "25006"
+# 53100 disk_full: the server answers reads, and its probe succeeds.
+DISK_FULL: Final = "53100"
 OUTAGE_LOG_SECONDS: Final = 5.0
 
 
@@ -54,13 +56,9 @@ class OutageLog:
         if now < self._next_time:
             self._unlogged += 1
             return
-        log.warning(
-            "the database did not answer",
-            extra={
-                "error": error_text(error) if isinstance(error, BaseException) else error,
-                "unlogged": self._unlogged,
-            },
-        )
+        text = error_text(error) if isinstance(error, BaseException) else str(error)
+        message = "the disk of the database is full" if text.startswith(DISK_FULL) else "the database did not answer"
+        log.warning(message, extra={"error": text, "unlogged": self._unlogged})
         self._next_time, self._unlogged = now + OUTAGE_LOG_SECONDS, 0
 
 

@@ -37,12 +37,17 @@ def development_key(folder: Path) -> Ed25519PrivateKey:
             file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     if not isinstance(key, Ed25519PrivateKey):
         raise ValueError(f"{path} is no key for Ed25519")  # noqa: TRY004 - the content of the file is wrong
-    jwk = {**OKPAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": DEVELOPMENT_KEY_ID, "alg": "EdDSA"}
-    (folder / "jwks.json").write_text(json.dumps({"keys": [jwk]}))
+    (folder / "jwks.json").write_text(json.dumps(key_set(key)))
     return key
 
 
-def development_token(key: Ed25519PrivateKey, role: str, subject: str) -> str:
+def key_set(key: Ed25519PrivateKey, key_id: str = DEVELOPMENT_KEY_ID) -> dict[str, object]:
+    """Return the JWK set that contains the public part of a key."""
+    jwk = {**OKPAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": key_id, "alg": "EdDSA", "use": "sig"}
+    return {"keys": [jwk]}
+
+
+def development_token(key: Ed25519PrivateKey, role: str, subject: str, key_id: str = DEVELOPMENT_KEY_ID) -> str:
     """Sign an access token that is valid for TOKEN_LIFETIME and has the issuer and the audience of the settings."""
     claims = {
         "iss": os.environ.get("TICKETING_ISSUER") or "ticketing",
@@ -51,7 +56,7 @@ def development_token(key: Ed25519PrivateKey, role: str, subject: str) -> str:
         "roles": [role],
         "exp": datetime.now(UTC) + TOKEN_LIFETIME,
     }
-    return jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": DEVELOPMENT_KEY_ID})
+    return jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": key_id})
 
 
 def main(arguments: list[str]) -> int:

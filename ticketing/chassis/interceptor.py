@@ -261,7 +261,8 @@ class _CallCompletion:
         """Note the identified caller, and continue its trace; others may not decide that their calls are recorded."""
         self._caller, self._request = caller, request
         if caller is not None and (tracer := tracing.current()) is not None:
-            seconds, facts = time.perf_counter() - self._begin, {"role": _role(caller), **ids_of(request)}
+            seconds = time.perf_counter() - self._begin
+            facts = {"role": _role(caller), "x_request_id": REQUEST_ID.get(), **ids_of(request)}
             self._trace = tracer.begin_call(self._method, metadata, seconds, facts, is_stream=is_stream)
 
     async def __aenter__(self) -> Self:

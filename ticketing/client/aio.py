@@ -18,7 +18,7 @@ from ticketing.client.tokens import AsyncTokens, AsyncTokenSource
 
 def connect(
     address: str,
-    token: AsyncTokenSource,
+    token: AsyncTokenSource = "",
     *,
     credentials: grpc.ChannelCredentials | None = None,
     plain_text: bool = False,

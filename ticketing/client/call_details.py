@@ -22,9 +22,9 @@ def options_of() -> list[tuple[str, Any]]:
 
 
 def metadata_of(given: Iterable[tuple[str, str | bytes]] | None, token: str) -> Metadata:
-    """Add the token and an id of the call to the caller's metadata, unless the caller has set them."""
+    """Add the token, if there is one, and an id of the call to the caller's metadata, unless the caller has set them."""
     pairs = tuple(given or ())
-    added = {_AUTHORIZATION: _BEARER + token, REQUEST_ID_KEY: new_id()}
+    added = {**({_AUTHORIZATION: _BEARER + token} if token else {}), REQUEST_ID_KEY: new_id()}
     return (*pairs, *((key, value) for key, value in added.items() if key not in dict(pairs)))
 
 
@@ -37,4 +37,4 @@ def refused_token(metadata: Metadata, error: Any) -> str | None:
     """Return the token of a call that failed because the service refused it; None for any other failure."""
     if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
         return None
-    return str(dict(metadata)[_AUTHORIZATION]).removeprefix(_BEARER)
+    return str(dict(metadata).get(_AUTHORIZATION, "")).removeprefix(_BEARER)

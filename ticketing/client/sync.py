@@ -18,7 +18,7 @@ from ticketing.client.tokens import Tokens, TokenSource
 
 def connect(
     address: str,
-    token: TokenSource,
+    token: TokenSource = "",
     *,
     credentials: grpc.ChannelCredentials | None = None,
     plain_text: bool = False,
@@ -29,7 +29,8 @@ def connect(
     Args:
         address: "host:port" of the ticket service or the scan service.
         token: the access token, or a function that returns one. The channel calls the function again before the token
-            expires and once after a service refused it. The function bounds its own time.
+            expires and once after a service refused it. The function bounds its own time. Empty: the calls have no
+            credential, as `DeviceService.EnrollDevice` needs none.
         credentials: of TLS, for example `grpc.ssl_channel_credentials` with the certificate of an own authority.
             Default: TLS with the authorities of gRPC.
         plain_text: connect without TLS, which services allow on their own machine only.

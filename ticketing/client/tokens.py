@@ -35,7 +35,11 @@ class Token:
 
 
 def token_of(text: str) -> Token:
-    """Read the time of expiry (`exp`) of a JWT; any other token, such as a device token, never expires."""
+    """Read the time of expiry (`exp`) of a JWT; any other token, such as a device token, never expires.
+
+    White space around the text, such as the end of the line of a file, is no part of the token.
+    """
+    text = text.strip()
     try:
         payload = text.split(".")[1]
         expire_time = float(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"])

@@ -252,9 +252,21 @@ async def test_an_update_is_compared_with_the_stored_event(shop):
 async def test_an_update_of_an_older_etag_is_refused(shop):
     draft = await shop.create()
     await shop.publish(draft.event_id)
+    draft.name = "Gala"
     refused = await refusal(shop.update(draft, "name"))
     assert (refused.code, refused.reason) == (grpc.StatusCode.ABORTED, "ETAG_MISMATCH")
     assert refused.metadata == {"etag": "2"}
+
+
+async def test_a_repeated_update_returns_the_changed_event(shop):
+    """A client repeats an update whose answer was lost, with the etag that the update has replaced."""
+    on_sale = await shop.on_sale(offers=[offer()])
+    await shop.buy(on_sale.event_id)
+    wanted = await shop.get(on_sale.event_id)
+    wanted.name, wanted.offers[0].capacity = "Gala", 7
+    changed = await shop.update(wanted, "name", "offers")
+    assert changed.etag != wanted.etag
+    assert await shop.update(wanted, "name", "offers") == changed
 
 
 async def test_a_completed_event_does_not_change(shop, clock):

@@ -41,7 +41,7 @@ SERVICES: Final[tuple[ServiceDescriptor, ...]] = (
 )
 READING: Final = ("Get", "List", "Render", "Preview", "Watch")
 # Their own rows say who and when: a purchase has its buyer, and the scan service reports its own records.
-NOT_RECORDED: Final = frozenset({"PurchaseTickets", "ReportCheckIns", "ReportIncidents"})
+NOT_RECORDED: Final = frozenset({"PurchaseTickets", "ReportCheckIns", "ReportDevices", "ReportIncidents"})
 
 
 @dataclass

@@ -9,6 +9,7 @@ from typing import Any
 import grpc.aio
 import pytest
 import sqlalchemy as sa
+from prometheus_client import REGISTRY
 from sqlalchemy.engine import URL
 
 from tests.environment.access import Issuer
@@ -23,6 +24,7 @@ from ticketing.tickets.v1 import purchase_pb2
 
 BUYERS = 64
 PLACES = 50
+COUNTED = "locked_events", {"batcher": "purchases"}
 WAITS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE '% sales'"
 
 
@@ -187,11 +189,15 @@ async def test_a_locked_event_does_not_delay_sales_of_others(shop, tickets_url, 
             assert refused == ["OVERLOADED"] * 10
             assert all(isinstance(answer, purchase_pb2.Purchase) and answer.tickets for answer in answers[1::2])
         assert caplog.text.count("are locked by another transaction") == 1
+        assert REGISTRY.get_sample_value(*COUNTED) == 1
         # A buyer does not find an event that they may not see, locked or not.
         for event_id in (draft.event_id, new_id()):
             assert (await refusal(shop.buy(event_id, ("user", "uma")))).reason == "EVENT_NOT_FOUND"
     answers = await asyncio.gather(*(shop.buy(event.event_id) for _ in range(5) for event in (locked, other)))
     assert all(answer.tickets for answer in answers)
+    # The metric has an event until the next order for it, for a minute at most.
+    assert (await refusal(shop.buy(draft.event_id, ("user", "uma")))).reason == "EVENT_NOT_FOUND"
+    assert REGISTRY.get_sample_value(*COUNTED) == 0
 
 
 async def test_a_short_lock_is_waited_for_beside_a_locked_event(shop, tickets_url):

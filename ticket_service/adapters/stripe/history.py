@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from http import HTTPStatus
 from typing import Final, TypeVar
 
 import requests
@@ -62,7 +63,11 @@ class StripeHistory:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except stripe.StripeError as error:
-            log.warning("Stripe did not answer", extra={"error": type(error).__name__, "status": error.http_status})
+            # With a status of 4xx, such as of a key that lacks a permission, Stripe did answer.
+            status = error.http_status or 0
+            is_refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+            message = "Stripe refused a call" if is_refused else "Stripe did not answer"
+            log.warning(message, extra={"error": type(error).__name__, "status": error.http_status})
             raise dependency_unavailable("payment provider") from error
 
     def _page(self, listing: Listing, since: datetime, after: str | None) -> HistoryPage:

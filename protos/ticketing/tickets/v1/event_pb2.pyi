@@ -409,7 +409,8 @@ class Event(_message.Message):
     etag: _builtins.str
     """Output only. A text that changes with the status and the settings of the
     event, not with sales. UpdateEvent compares it when it is set and fails
-    with ABORTED when the event changed in between.
+    with ABORTED when the event changed in between, unless the event has the
+    wanted values already.
     """
     organizer_id: _builtins.str
     """Output only. The organizer of the event: the subject of the access token that created it."""
