@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := ticketing ticket_service scan_service dev benchmarks examples packaging tests
-.PHONY: help setup proto fmt check test test-fast coverage bench up token migrate demo gallery boards dist clean
+.PHONY: help setup proto fmt check test test-fast coverage bench up token migrate demo drill gallery boards dist clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ migrate: $(VENV)/runtime ## bring both databases to the newest schema
 
 gallery: $(VENV)/development ## draw docs/pictures: tickets, mails and wallet passes of ten events in ten scripts
 	$(BIN)/python -m dev.gallery
+
+drill: $(VENV)/development ## restore databases after random histories, and check what recover finds: make drill SEEDS=30
+	PYTHONPATH=.:protos $(BIN)/python -m tests.drill --count $(or $(SEEDS),3)
 
 boards: $(VENV)/development ## draw the boards of deploy/grafana with data of running services, for four minutes
 	$(BIN)/python -m dev.boards

@@ -30,7 +30,6 @@ from scan_service.store.tables import (
     devices,
     events,
     feed,
-    feed_cursors,
     incident_scans,
     incidents,
     recoveries,
@@ -130,9 +129,11 @@ def begin(
 
 
 def forget_feed(connection: Connection) -> None:
-    """Let the replica begin anew; tickets keep their revocations and admission states."""
+    """Let the replica begin anew; tickets keep their revocations and admission states.
+
+    The cursors stay until the first page of the new epoch: a restored ticket service compares its revisions with them.
+    """
     connection.execute(feed.update().values(epoch="", whole_time=None))
-    connection.execute(feed_cursors.delete())
 
 
 def save_progress(  # noqa: PLR0913 - the columns, and keywords

@@ -48,10 +48,15 @@ class Issuer:
         return (("authorization", f"Bearer {self.token(role, subject, **claims)}"),)
 
 
-@pytest.fixture(scope="session")
-def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
+def new_issuer(folder: Path) -> Issuer:
+    """Make an issuer whose key file is in a folder."""
     private_key = Ed25519PrivateKey.generate()
     jwk = OKPAlgorithm.to_jwk(private_key.public_key(), as_dict=True)
-    path = tmp_path_factory.mktemp("keys") / "jwks.json"
+    path = folder / "jwks.json"
     path.write_text(json.dumps({"keys": [{**jwk, "kid": "test", "alg": "EdDSA", "use": "sig"}]}))
     return Issuer(private_key, path)
+
+
+@pytest.fixture(scope="session")
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
+    return new_issuer(tmp_path_factory.mktemp("keys"))

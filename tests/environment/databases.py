@@ -82,9 +82,8 @@ def fresh_database(stack: ExitStack, template: URL) -> str:
 NewDatabase = Callable[[str], URL]
 
 
-@pytest.fixture(scope="session")
-def templates(postgres: Lease) -> Callable[[str], URL]:
-    """Migrate one template database per service and worker."""
+def migrated_templates(postgres: Lease) -> Callable[[str], URL]:
+    """Return a function that migrates one template database per service, and returns its URL."""
     made: dict[str, URL] = {}
 
     def template(service: str) -> URL:
@@ -95,6 +94,12 @@ def templates(postgres: Lease) -> Callable[[str], URL]:
         return made[service]
 
     return template
+
+
+@pytest.fixture(scope="session")
+def templates(postgres: Lease) -> Callable[[str], URL]:
+    """Migrate one template database per service and worker."""
+    return migrated_templates(postgres)
 
 
 @pytest.fixture

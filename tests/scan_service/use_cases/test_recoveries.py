@@ -12,6 +12,7 @@ import grpc.aio
 import pytest
 
 from scan_service.commands.recover import recover
+from scan_service.store.tables import feed_cursors
 from tests.environment.refusals import refusal
 from tests.environment.waiting import until
 from tests.scanning.gates import Device, ScansDatabase, Service, variables_of
@@ -96,6 +97,13 @@ async def test_a_reported_check_in_is_taken_back_and_replaced_by_the_gates_scan(
     admitted = [s for s in await scans_of(paired, event_id) if s.verdict == scan_pb2.VERDICT_ADMITTED]
     assert [(scan.scan_id, scan.recovered) for scan in admitted] == [(lost.scan_id, False)]
     assert await incidents_of(paired, event_id) == []
+
+
+async def test_a_recovery_keeps_the_revisions_for_a_restored_ticket_service(database, recovered: Recover):
+    database.insert(feed_cursors, event_id=database.event(), revision=7)
+    await recovered(*since())
+    assert database.value("SELECT epoch FROM feed") == ""
+    assert database.value("SELECT revision FROM feed_cursors") == 7
 
 
 async def test_a_second_admission_before_the_recovery_is_an_incident(database, paired, tickets, recovered: Recover):

@@ -1,0 +1,117 @@
+"""Drills of restores, and the guards without which a drill finds violations."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.drill.drill import Drill, Result
+from tests.environment.access import Issuer
+from ticketing.chassis.clock import system_clock
+from ticketing.chassis.ids import new_id
+
+# On a busy machine a drill takes minutes.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+# A seed that restores the tickets database, and one that restores both.
+SEEDS = (0, 2)
+ONLY_TICKETS, ONLY_SCANS, BOTH = 0, 1, 2
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_restore_breaks_no_promise(templates: Callable[[str], URL], issuer: Issuer, tmp_path: Path, seed: int):
+    result = Drill(templates, issuer, tmp_path, seed).run()
+    assert result.violations == []
+
+
+class ShortDrill(Drill):
+    """A drill of one buyer and one gate, whose outcome depends on one guard."""
+
+    runs_here = True
+
+    def operate(self) -> None:
+        """Back up, then admit, cancel and revoke what the restored databases lack."""
+        history = self.history
+        event_id = next(one.event_id for one in history.world.events.values() if one.price)
+        bought: list[Any] = []
+        while len(bought) < 2:
+            history.buy()
+            world = history.world
+            bought = [
+                one
+                for one in world.tickets.values()
+                if one.event_id == event_id and world.purchases[one.purchase_id].how == "card"
+            ]
+        history.settle()
+        for name in self.result.restored:
+            self.back_up(name)
+        admitted, cancelled = bought[:2]
+        stolen, lane = [one for one in history.lanes if one.event_id == event_id][:2]
+        history.show(stolen, admitted, admitted.tokens[-1])
+        free = next(one for one in history.world.tickets.values() if one.event_id != event_id)
+        history.show(next(one for one in history.lanes if one.event_id == free.event_id), free, free.tokens[-1])
+        history.cancel_ticket(cancelled)
+        assert lane is not stolen
+        history.revoke_device(stolen)
+        history.settle()
+
+
+@pytest.fixture
+def short_drill(templates: Callable[[str], URL], issuer: Issuer, tmp_path: Path) -> Callable[[int], Result]:
+    """Run a short drill; return its outcome without what its history is too small for."""
+
+    def run(seed: int) -> Result:
+        result = ShortDrill(templates, issuer, tmp_path, seed).run()
+        result.violations = [one for one in result.violations if "too small" not in one]
+        return result
+
+    return run
+
+
+def other_order(*_: object) -> tuple[None, Any]:
+    """Return what a recovery would know that reads no refunds of the provider."""
+    return None, mock.Mock(revocation_id=new_id(), create_time=system_clock())
+
+
+# The guard that is removed, what replaces it, the databases that are restored, and a part of the violation.
+GUARDS: dict[str, tuple[str, Any, int, str]] = {
+    "gates send their scans again": (
+        "ticketing.gate.store.Store.queue_kept",
+        lambda *_: None,
+        ONLY_SCANS,
+        "an admission is lost",
+    ),
+    "check-ins are taken back": (
+        "scan_service.use_cases.recoveries.Recoveries._take_back_check_ins",
+        mock.AsyncMock(return_value=False),
+        ONLY_SCANS,
+        "although it was admitted",
+    ),
+    "revoked devices are taken back": (
+        "scan_service.store.device_reports.take_back",
+        lambda *_: (0, 0),
+        ONLY_SCANS,
+        "was revoked, and connects",
+    ),
+    "a restored cancellation keeps its refund": (
+        "ticket_service.use_cases.recovery_tickets._refund_of",
+        other_order,
+        ONLY_TICKETS,
+        "REFUND_WITHOUT_CANCELLATION",
+    ),
+}
+
+
+def test_the_short_drill_finds_nothing_while_every_guard_stands(short_drill: Callable[[int], Result]):
+    assert short_drill(BOTH).violations == []
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+def test_a_drill_fails_without_a_guard(guard: str, short_drill: Callable[[int], Result]):
+    name, replacement, restored, violation = GUARDS[guard]
+    with mock.patch(name, replacement):
+        violations = short_drill(restored).violations
+    assert any(violation in one for one in violations), violations
