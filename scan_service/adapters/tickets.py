@@ -15,7 +15,7 @@ from scan_service.domain.feed import CheckInConflict, CheckInReport, FeedPage, F
 from scan_service.domain.look_ups import HeldTickets, LookUp
 from scan_service.domain.lost_admissions import ReportedCheckIn
 from scan_service.domain.recoveries import ReportedDevice
-from ticketing.chassis.failures import dependency_unavailable
+from ticketing.chassis.failures import dependency_unavailable, peer_refused
 from ticketing.chassis.peer_client import CALL_SECONDS, PeerClient
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceStub
 
@@ -127,4 +127,6 @@ async def _answer(call: Awaitable[T]) -> T:
     try:
         return await call
     except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+            raise peer_refused("ticket service") from error
         raise dependency_unavailable("ticket service") from error

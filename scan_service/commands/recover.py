@@ -7,7 +7,7 @@ recovery. The service continues it too, and asks the gate devices.
 import asyncio
 import json
 import os
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -22,6 +22,7 @@ from scan_service.settings import Settings, read_settings
 from scan_service.store.clock import DatabaseClock
 from scan_service.use_cases.recoveries import Recoveries, UnknownMomentError
 from ticketing.admission.codes import Codes
+from ticketing.chassis.arguments import read_past
 from ticketing.chassis.command_line import Command
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
@@ -58,7 +59,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--since",
         metavar="TIME",
-        type=read_time,
+        type=read_past,
         help="the moment to which the database was restored, such as 2030-05-01T20:00:00Z; by default the last time at"
         " which the service has seen it",
     )
@@ -69,15 +70,6 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--wait", metavar="SECONDS", type=float, default=0.0, help="wait for gate devices")
     parser.add_argument("--close", action="store_true", help="ask gate devices no longer, at the end of the command")
     parser.add_argument("--json", action="store_true", help="print lines of JSON, with every ticket and device")
-
-
-def read_time(text: str) -> datetime:
-    """Read a time of ISO 8601 from the command line; without an offset it is UTC."""
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r} is not a time such as 2030-05-01T20:00:00Z") from None
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 async def _run(url: URL, settings: Settings, given: Namespace) -> tuple[RecoveryReport, str]:

@@ -88,6 +88,15 @@ def revision(url: URL) -> object:
     return read_value(url, "SELECT version_num FROM alembic_version")
 
 
+def test_a_start_logs_that_it_has_migrated(empty_url: URL, scripts: Scripts, caplog: pytest.LogCaptureFixture) -> None:
+    migrate(empty_url, scripts(FIRST))
+    with caplog.at_level(logging.INFO):
+        migrate(empty_url, scripts(FIRST, COLUMN))
+        migrate(empty_url, scripts(FIRST, COLUMN))
+    (line,) = [one for one in caplog.records if one.getMessage() == "the database is migrated"]
+    assert (vars(line)["from_revision"], vars(line)["revision"]) == ("0001", "0002")
+
+
 def test_a_program_serves_on_a_newer_schema(empty_url: URL, scripts: Scripts, caplog: pytest.LogCaptureFixture) -> None:
     migrate(empty_url, scripts(FIRST, COLUMN))
     with caplog.at_level(logging.WARNING):

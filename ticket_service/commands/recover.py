@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -34,6 +34,7 @@ from ticket_service.use_cases.reconciler import Reconciler
 from ticket_service.use_cases.reconciliation import Reconciliation
 from ticket_service.use_cases.recovery import Recoveries, Sources
 from ticket_service.use_cases.sales import SaleSettings
+from ticketing.chassis.arguments import read_past
 from ticketing.chassis.clock import Clock, system_clock
 from ticketing.chassis.command_line import Command
 from ticketing.chassis.database import Database
@@ -161,14 +162,13 @@ def _line(one: Finding) -> dict[str, object]:
     }
 
 
-def _time(text: str) -> datetime:
-    """Read a time; one without a zone is in UTC."""
-    time = datetime.fromisoformat(text)
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
-
-
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--since", type=_time, help="the moment to which the database was restored, in ISO 8601")
+    parser.add_argument(
+        "--since",
+        metavar="TIME",
+        type=read_past,
+        help="the moment to which the database was restored, such as 2030-05-01T20:00:00Z",
+    )
     parser.add_argument("--accept", action="store_true", help="accept what is lost, and allow changes again")
     parser.add_argument("--json", action="store_true", help="print each finding as a line of JSON")
 

@@ -81,3 +81,9 @@ def dependency_unavailable(dependency: str, retry_after: timedelta = RETRY_SOON)
     """Build the Failure for a dependency that did not answer."""
     message = f"the {dependency} did not answer; try again"
     return Failure(DEPENDENCY_UNAVAILABLE, message, retry_after=retry_after, dependency=dependency)
+
+
+def peer_refused(dependency: str) -> Failure:
+    """Build the Failure for a service that does not accept the secret or certificate of this one."""
+    message = f"the {dependency} does not accept the secret or certificate of this service"
+    return Failure(DEPENDENCY_UNAVAILABLE, message, retry_after=RETRY_SOON, dependency=dependency)

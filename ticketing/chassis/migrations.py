@@ -83,7 +83,10 @@ def migrate(url: URL, scripts: Path, to: str = "head") -> None:
                 connection.execute(sa.text(f"SET lock_timeout = {LIMITS['lock_timeout']}"))
                 connection.commit()
                 if _is_due(connection, directory):
+                    before = _found_revision(connection)
                     command.upgrade(config, to)
+                    facts = {"from_revision": before, "revision": _found_revision(connection)}
+                    log.info("the database is migrated", extra=facts)
 
             _retry_locks(connection, upgrade)
 
