@@ -22,6 +22,7 @@ from tests.environment.waiting import until
 from tests.scanning.gates import Device, ScansDatabase, Service, token_of
 from tests.scanning.groups import make_group
 from tests.scanning.uploads import decided
+from ticketing.chassis.locked_events import COUNTED_SECONDS
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import revocation_service_pb2 as revocations_pb
 from ticketing.scans.v1 import scan_service_pb2 as pb
@@ -288,5 +289,5 @@ def test_an_event_without_scans_leaves_the_metric():
         return REGISTRY.get_sample_value("locked_events", {"batcher": "metric"})
 
     assert count() == 1
-    clock.now += locked_events.COUNTED_SECONDS
+    clock.now += COUNTED_SECONDS
     assert count() == 0
