@@ -57,6 +57,11 @@ def test_everything_that_a_page_names_exists(page: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_has_the_marks_of_a_merge(page: Path) -> None:
+    assert re.findall(r"^(?:<{7}|={7}|>{7})(?: .*)?$", page.read_text(), re.MULTILINE) == []
+
+
 def test_the_index_lists_every_decision() -> None:
     linked = re.findall(r"^(\d+)\. \[[^]]+\]\((\S+)\)$", (DECISIONS / "README.md").read_text(), re.MULTILINE)
     files = sorted(path.name for path in DECISIONS.glob("0*.md"))
