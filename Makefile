@@ -81,6 +81,7 @@ gallery: $(VENV)/development ## draw docs/pictures: tickets, mails and wallet pa
 	$(BIN)/python -m dev.gallery
 
 drill: $(VENV)/development ## restore databases after random histories, and check what recover finds: make drill SEEDS=30
+	DRILL_GUARDS=all $(BIN)/pytest -q -n 2 tests/drill
 	PYTHONPATH=.:protos $(BIN)/python -m tests.drill --count $(or $(SEEDS),3)
 
 boards: $(VENV)/development ## draw the boards of deploy/grafana with data of running services, for four minutes

@@ -1,5 +1,6 @@
 """Drills of restores, and the guards without which a drill finds violations."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,19 @@ import pytest
 from sqlalchemy.engine import URL
 
 from tests.drill.drill import Drill, Result
+from tests.drill.expected import order_of
+from tests.drill.site import SECONDS
 from tests.environment.access import Issuer
+from tests.environment.waiting import eventually
 from ticketing.chassis.clock import system_clock
 from ticketing.chassis.ids import new_id
 
 # On a busy machine a drill takes minutes.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-# A seed that restores the tickets database, and one that restores both.
-SEEDS = (0, 2)
+# A seed that restores both databases. `make drill` runs more seeds, and every guard.
+SEEDS = (2,)
+RUNS_ALL = os.environ.get("DRILL_GUARDS") == "all"
 ONLY_TICKETS, ONLY_SCANS, BOTH = 0, 1, 2
 
 
@@ -57,6 +62,14 @@ class ShortDrill(Drill):
         assert lane is not stolen
         history.revoke_device(stolen)
         history.settle()
+        # A refund is made after its cancellation. Without this wait a fast machine stops the services before it,
+        # and the provider has no refund that a recovery could miss.
+        eventually(self._is_refunded, seconds=SECONDS)
+
+    def _is_refunded(self) -> bool:
+        cancelled = {one.cancellation_id for one in self.history.world.tickets.values() if one.cancellation_id}
+        refunded = {order_of(one) for one in self.site.stripe.refunds if one["status"] == "succeeded"}
+        return bool(cancelled) and cancelled <= refunded
 
 
 @pytest.fixture
@@ -72,7 +85,7 @@ def short_drill(templates: Callable[[str], URL], issuer: Issuer, tmp_path: Path)
 
 
 def other_order(*_: object) -> tuple[None, Any]:
-    """Return what a recovery would know that reads no refunds of the provider."""
+    """Return another order than that by which the provider has the refund."""
     return None, mock.Mock(revocation_id=new_id(), create_time=system_clock())
 
 
@@ -105,11 +118,16 @@ GUARDS: dict[str, tuple[str, Any, int, str]] = {
 }
 
 
-def test_the_short_drill_finds_nothing_while_every_guard_stands(short_drill: Callable[[int], Result]):
-    assert short_drill(BOTH).violations == []
+# Each drill takes seconds: `make test` removes one guard of each database.
+SOME_GUARDS = ("gates send their scans again", "a restored cancellation keeps its refund")
 
 
-@pytest.mark.parametrize("guard", GUARDS)
+@pytest.mark.parametrize("restored", [BOTH] if RUNS_ALL else [ONLY_TICKETS])
+def test_the_short_drill_finds_nothing_while_every_guard_stands(short_drill: Callable[[int], Result], restored: int):
+    assert short_drill(restored).violations == []
+
+
+@pytest.mark.parametrize("guard", GUARDS if RUNS_ALL else SOME_GUARDS)
 def test_a_drill_fails_without_a_guard(guard: str, short_drill: Callable[[int], Result]):
     name, replacement, restored, violation = GUARDS[guard]
     with mock.patch(name, replacement):
