@@ -430,31 +430,21 @@ async def test_draining_answers_uploads_before_reconnect(database, service, devi
         stopping = asyncio.create_task(service.app.stop())
     assert len((await device.receive()).uploaded.results) == 1
     assert (await device.receive()).HasField("reconnect")
+    await device.call.done_writing()
     assert await device.receive() is grpc.aio.EOF
     await stopping
 
 
-async def test_an_upload_answered_while_reading_ends_precedes_reconnect(database, service, device, monkeypatch):
+async def test_an_upload_answered_after_reading_ended_precedes_reconnect(database, service, device):
     ticket = database.ticket(device.event_id)
-    wait = asyncio.wait
-
-    async def wait_until_it_is_answered(awaited, **values):
-        result = await wait(awaited, **values)
-        if transaction.is_active and "stream reader" in {
-            task.get_name() for task in awaited if hasattr(task, "get_name")
-        }:
-            transaction.commit()
-            await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name() == "upload lane"])
-        return result
-
-    with database.engine.connect() as connection:
-        transaction = connection.begin()
+    with database.engine.begin() as connection:
         connection.exec_driver_sql("SELECT 1 FROM tickets FOR UPDATE")
         await device.send(upload=pb.Upload(scans=[decided(ticket.token)]))
         await until(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
-        monkeypatch.setattr(asyncio, "wait", wait_until_it_is_answered)
+        await device.call.done_writing()
+        await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name() == "stream reader"])
         stopping = asyncio.create_task(service.app.stop())
-        assert len((await device.receive()).uploaded.results) == 1
+    assert len((await device.receive()).uploaded.results) == 1
     assert (await device.receive()).HasField("reconnect")
     assert await device.receive() is grpc.aio.EOF
     await stopping

@@ -91,10 +91,11 @@ async def test_a_watcher_continues_from_its_cursor(the_feed, database, clock, ep
     assert page.revision == 6
 
 
-async def test_a_cursor_of_another_epoch_is_ignored(the_feed, database, clock):
+@pytest.mark.parametrize("other", ["of a backup", ""])
+async def test_a_cursor_of_another_epoch_is_ignored(the_feed, database, clock, other):
     event = await new_event(database, clock)
     await database.run(lambda connection: sell(connection, event, 2))
-    async with aclosing(the_feed.watch({event.event_id: 3}, "of a backup")) as pages:
+    async with aclosing(the_feed.watch({event.event_id: 3}, other)) as pages:
         [page] = await take(pages, 1)
     assert len(page.tickets) == 2
 
@@ -452,7 +453,8 @@ async def test_a_cursor_beyond_its_event_begins_a_recovery(the_feed, database, c
     assert refused.value.reason == "RECOVERING"
 
 
-async def test_a_cursor_of_another_epoch_begins_no_recovery(the_feed, database, clock):
+@pytest.mark.parametrize("other", [f"{UUID(int=7)}.2", ""])
+async def test_a_cursor_of_another_epoch_begins_no_recovery(the_feed, database, clock, other):
     event = await new_event(database, clock)
-    async with aclosing(the_feed.watch({event.event_id: 7}, f"{new_id()}.2")) as pages:
+    async with aclosing(the_feed.watch({event.event_id: 7}, other)) as pages:
         assert [page.event.event_id for page in await take(pages, 1)] == [event.event_id]
