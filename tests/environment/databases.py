@@ -12,7 +12,7 @@ from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 from sqlalchemy.engine import URL
 
 from tests.environment import ROOT
-from ticketing.chassis.connections import database_url
+from ticketing.chassis.connections import connect, database_url
 from ticketing.chassis.migrations import migrate
 from ticketing.chassis.postgres import Lease
 
@@ -26,7 +26,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lease]:
 @contextmanager
 def connected(url: URL) -> Iterator[Any]:
     """Open a cursor whose statements are one transaction."""
-    connection = psycopg2.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
+    connection = connect(url, "tests")
     try:
         with connection, connection.cursor() as cursor:
             yield cursor

@@ -14,7 +14,7 @@ from tests.environment.waiting import eventually
 from tests.runbook.site import Site, new_id
 from ticketing.chassis.times import timestamp
 from ticketing.scans.v1 import scan_service_pb2
-from ticketing.tickets.v1 import ticket_service_pb2
+from ticketing.tickets.v1 import event_service_pb2, ticket_service_pb2
 
 Prepare = Callable[[Site], dict[str, str]]
 PREPARATIONS: dict[str, Prepare] = {}
@@ -202,6 +202,9 @@ def failed_call(site: Site) -> dict[str, str]:
 def event_on_sale(site: Site) -> dict[str, str]:
     event = site.on_sale(max_participants=500)
     site.buy(event, 3)
+    alice, request = site.client("organizer", "alice"), event_service_pb2.GetGateReplicaRequest(event_id=event.event_id)
+    # The replica of a pair that has just started was never complete.
+    eventually(lambda: alice.ask(alice.events.GetGateReplica, request).HasField("complete_time"))
     return {"EVENT": event.event_id}
 
 

@@ -406,7 +406,7 @@ async def test_an_incident_waits_for_notifications_of_its_ticket(stub, database,
     assert len(await outbox_rows(database)) == 1
 
 
-@pytest.mark.parametrize("kind", ["TKT-212F882CF65701B2", "TKT212F882CF65701B2", "Double_Admission", "_", "A" * 51])
+@pytest.mark.parametrize("kind", ["TKT-212F882CF65701B2", "TKT212F882CF65701B2", "Double_Admission", "_-_", "A" * 51])
 async def test_a_kind_that_is_no_name_is_refused_and_not_logged(stub, clock, caplog, kind):
     report = incident(new_id(), clock(), kind=kind)
     call = stub.ReportIncidents(pb.ReportIncidentsRequest(incidents=[report]), metadata=PEER_METADATA)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.alert_cases import CASES, MINUTES
-from tests.deploy.documented_metrics import series_labels
-from tests.deploy.promql import grouping_labels, selectors
-from tests.deploy.promtool import RULES, alerts_firing, promtool, run_unit_tests
+from tests.alerts.alert_cases import CASES, MINUTES
+from tests.alerts.documented_metrics import series_labels
+from tests.alerts.promql import grouping_labels, selectors
+from tests.alerts.promtool import RULES, alerts_firing, promtool, run_unit_tests
 from tests.environment import ROOT
 
 # Prometheus adds these labels.

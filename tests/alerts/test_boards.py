@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.documented_metrics import series_labels
-from tests.deploy.promql import grouping_labels, selectors
+from tests.alerts.documented_metrics import series_labels
+from tests.alerts.promql import grouping_labels, selectors
 from tests.environment import ROOT
 
 GRAFANA = ROOT / "deploy" / "grafana"
