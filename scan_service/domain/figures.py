@@ -16,7 +16,7 @@ class Figures:
     # The devices with an open stream, and those that are enrolled and not revoked.
     connected_devices: int
     enrolled_devices: int
-    # What the ticket service has not confirmed.
+    # Reports that the ticket service has not confirmed.
     unreported_check_ins: int
     unreported_incidents: int
     # The incidents of events that have not ended, or ended less than a day ago.

@@ -32,7 +32,7 @@ class Checks:
         self._history = history
         self._end = end
         self._log, self._world = history.log, history.world
-        # What neither database nor the provider has is unknowable.
+        # A change that neither database nor the provider has is unknowable.
         self._known = history.log.world(end)
 
     def all(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What a recovery has to print, computed from the log alone.
+"""The findings that a recovery has to print, computed from the log alone.
 
 Rules where something is unknowable, because no program that survived has it:
 
@@ -61,7 +61,7 @@ class _Findings:
     own: World
     # The check-ins that the tickets database has.
     reported: World
-    # What the scan service has of the feed, and its own decisions.
+    # The part of the feed that the scan service has, and its own decisions.
     replicated: World
     decided: World
     moments: Moments

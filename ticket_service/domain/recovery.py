@@ -66,7 +66,7 @@ class FindingKind(StrEnum):
     PROVIDER_NOT_CONFIGURED = "PROVIDER_NOT_CONFIGURED"
 
 
-# What each loss means and what a person does about it, for the report of the command.
+# The meaning of each loss and the remedy, for the report of the command.
 LOSSES: Final[Mapping[FindingKind, str]] = {
     FindingKind.KEY_ID_TAKEN: "the id of a lost key belongs to another key: holders of its tokens need new prints",
     FindingKind.EVENT_LOST: "the event is not in this database: create it again",
