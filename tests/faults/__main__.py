@@ -1,6 +1,7 @@
-"""Torture the services: `python -m tests.faults --seconds 60 SEED…`, or `--count 10` for ten seeds from 1 on."""
+"""Torture the services: `python -m tests.faults --seconds 60 SEED…`, or `--first 1 --count 10` for ten seeds."""
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -9,6 +10,10 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
+# gRPC reads this when it is imported, and otherwise prints a line for each process that is started beside its threads.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+from tests.faults.guards import GUARDS
 from tests.faults.torture import Result, Torture
 
 
@@ -16,19 +21,20 @@ def main() -> int:
     """Run the seeds one after the other; return 1 where one found a violation."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("seeds", metavar="SEED", type=int, nargs="*", help="the seeds of the runs")
+    parser.add_argument("--first", type=int, default=1, help="the first seed, where none is named")
     parser.add_argument("--count", type=int, default=1, help="the number of seeds, where none is named")
     parser.add_argument("--seconds", type=float, default=60, help="the duration of the load (default: %(default)s)")
-    parser.add_argument("--tickets-without", default="", metavar="GUARD", help="a guard that ticket services lack")
-    parser.add_argument("--scans-without", default="", metavar="GUARD", help="a guard that scan services lack")
+    parser.add_argument("--without", default="", choices=GUARDS, help="the guard that a service lacks")
+    parser.add_argument("--only", default="", help="the kinds of faults, separated by commas")
     parser.add_argument("--calm", action="store_true", help="inject no fault")
     parser.add_argument("--keep", action="store_true", help="keep the record and the logs of a run with violations")
     given = parser.parse_args()
-    guards = {"tickets": given.tickets_without, "scans": given.scans_without}
+    only = [fault for fault in given.only.split(",") if fault]
     failed, total, seconds = list[int](), Result(0), 0.0
-    for seed in given.seeds or range(1, given.count + 1):
+    for seed in given.seeds or range(given.first, given.first + given.count):
         folder = Path(tempfile.mkdtemp(prefix="ticketing-torture-"))
         begin = time.monotonic()
-        torture = Torture(folder, seed, given.seconds, guards, faults=not given.calm)
+        torture = Torture(folder, seed, given.seconds, without=given.without, calm=given.calm, only=only)
         try:
             result = torture.run()
         except Exception:  # noqa: BLE001 - the other seeds run

@@ -22,6 +22,7 @@ from tests.gate.venue import Handheld
 from ticketing.admission.scans import Gate
 from ticketing.gate.credential import Credential
 from ticketing.gate.enrollment import enroll_device
+from ticketing.gate.messages import timestamp
 from ticketing.gate.store import Store
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2, scan_service_pb2
 from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceStub
@@ -30,6 +31,8 @@ from ticketing.scans.v1.scan_service_pb2_grpc import ScanServiceStub
 ANSWER_SECONDS: Final = 4.0
 # The share of admissions after which the person does not pass.
 ANNULLED: Final = 0.1
+# The limit of the contract, written from AnnulScan and not from the code of the service.
+ANNUL_WINDOW: Final = timedelta(minutes=15)
 # A lane shows the same text again only after the time in which a device repeats its answer.
 SAME_TEXT_SECONDS: Final = 3.0
 
@@ -114,7 +117,7 @@ class StreamGate:
         errors: Counter[str],
     ) -> None:
         self._name, self._addresses, self._metadata = name, addresses, metadata
-        self._record, self._clock, self._random, self._world = record, clock, choice, world
+        self._record, self.clock, self.random, self._world = record, clock, choice, world
         self._errors = errors
         self._streams: dict[str, Stream] = {}
 
@@ -125,14 +128,14 @@ class StreamGate:
 
     def work(self) -> None:
         """Scan one ticket, and at times report that the person did not pass."""
-        ticket = self._world.pick(self._random)
+        ticket = self._world.pick(self.random)
         if ticket is None:
-            self._clock.stopped.wait(0.1)
+            self.clock.stopped.wait(0.1)
             return
         tokens = list(ticket.tokens)
-        index = len(tokens) - 1 if self._random.random() < 0.85 else self._random.randrange(len(tokens))
+        index = len(tokens) - 1 if self.random.random() < 0.85 else self.random.randrange(len(tokens))
         self.scan(ticket, index + 1, tokens[index])
-        self._clock.stopped.wait(self._random.uniform(0, 0.05))
+        self.clock.stopped.wait(self.random.uniform(0, 0.05))
 
     def scan(self, ticket: SoldTicket, issue: int, token: str) -> None:
         """Scan a token of an issue until the scan is answered."""
@@ -146,8 +149,23 @@ class StreamGate:
         if answer.scan_id != scan_id:
             facts["fault"] = f"the answer is that of {answer.scan_id}"
         self._record.end(number, OK, **facts)
-        if facts["admitted"] and self._random.random() < ANNULLED:
+        if facts["admitted"] and self.random.random() < ANNULLED:
             self._annul(ticket, scan_id)
+
+    def upload(self, ticket: SoldTicket, decisions: Sequence[scan_service_pb2.ScanAttempt]) -> None:
+        """Upload offline decisions on a ticket until they are answered."""
+        numbers = [
+            self._record.begin("upload", ticket_id=ticket.ticket_id, scan_id=one.scan_id, is_late=_is_late(one))
+            for one in decisions
+        ]
+        request = Request(upload=scan_service_pb2.Upload(scans=decisions))
+        answer = self._ask(numbers[0], ticket.event_id, request, "uploaded")
+        if answer is None:
+            return
+        recorded = {scan.scan_id for scan in answer.results}
+        for number, one in zip(numbers, decisions, strict=True):
+            if one.scan_id in recorded:
+                self._record.end(number)
 
     def _annul(self, ticket: SoldTicket, scan_id: str) -> None:
         number = self._record.begin("annul", ticket_id=ticket.ticket_id, scan_id=scan_id)
@@ -157,7 +175,7 @@ class StreamGate:
             self._record.end(number, OK, annulled=answer.HasField("annul_time"))
 
     def _ask(self, number: int, event_id: str, request: Request, wanted: str) -> Any:
-        while time.monotonic() < self._clock.patience_until:
+        while time.monotonic() < self.clock.patience_until:
             try:
                 return self._stream(event_id).ask(request, wanted)
             except RejectedError as rejected:
@@ -168,8 +186,8 @@ class StreamGate:
                 stream = self._streams.pop(event_id, None)
                 if stream is not None:
                     stream.close()
-                time.sleep(self._random.uniform(0, RETRY_SECONDS))
-                if self._random.random() < 0.02:
+                time.sleep(self.random.uniform(0, RETRY_SECONDS))
+                if self.random.random() < 0.02:
                     # The device is switched off: nobody asks for this answer again.
                     return None
         return None
@@ -177,8 +195,34 @@ class StreamGate:
     def _stream(self, event_id: str) -> Stream:
         if event_id not in self._streams:
             gate = scan_pb2.Gate(event_id=event_id, location=self._name)
-            self._streams[event_id] = Stream(self._random.choice(self._addresses), self._metadata, gate)
+            self._streams[event_id] = Stream(self.random.choice(self._addresses), self._metadata, gate)
         return self._streams[event_id]
+
+
+class Uploader:
+    """A device that sends offline decisions late, repeatedly, and with annulments within and beyond the bounds."""
+
+    def __init__(self, gate: StreamGate, world: World) -> None:
+        self._gate, self._world = gate, world
+        self._random = gate.random
+
+    def work(self) -> None:
+        """Upload decisions on one ticket, in any order, some of them twice."""
+        ticket = self._world.pick(self._random)
+        if ticket is not None:
+            decisions = [self._decision(ticket) for _ in range(self._random.choice([1, 1, 2]))]
+            for _ in range(self._random.choice([1, 1, 2])):
+                self._random.shuffle(decisions)
+                self._gate.upload(ticket, decisions)
+        self._gate.clock.stopped.wait(self._random.uniform(0.5, 2.0))
+
+    def _decision(self, ticket: SoldTicket) -> scan_service_pb2.ScanAttempt:
+        now = datetime.now(UTC)
+        shown = now - timedelta(minutes=self._random.choice([1, 20, 40]))
+        offline = scan_service_pb2.OfflineDecision(verdict=scan_pb2.VERDICT_ADMITTED, scan_time=timestamp(shown))
+        if self._random.random() < 0.5:
+            offline.annul_time.CopyFrom(timestamp(now))
+        return scan_service_pb2.ScanAttempt(scan_id=str(uuid.uuid4()), code=ticket.tokens[-1], offline=offline)
 
 
 class DeviceTime:
@@ -277,6 +321,13 @@ class Lane:
         """Switch the device off."""
         with suppress(Exception):
             self._stack.close()
+
+
+def _is_late(attempt: scan_service_pb2.ScanAttempt) -> bool:
+    """Return whether a device annulled its decision later than AnnulScan permits."""
+    offline = attempt.offline
+    between = offline.annul_time.ToDatetime() - offline.scan_time.ToDatetime()
+    return offline.HasField("annul_time") and between > ANNUL_WINDOW
 
 
 def facts_of(scan: scan_pb2.Scan) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tests.environment.databases import connected
 from tests.environment.postgres_processes import stopped
 from tests.faults.gates import Lane
 from tests.faults.network import Link
+from tests.faults.record import Record
 from tests.faults.site import SCANS, TICKETS, Site, Slot
 from tests.faults.world import World
 
@@ -43,9 +44,19 @@ class Injection:
 class Nemesis:
     """The faults on a site; `injected` counts them by kind."""
 
-    def __init__(self, site: Site, world: World, lanes: Sequence[Lane], seed: int, errors: list[str]) -> None:
-        self._site, self._world, self._lanes = site, world, lanes
+    def __init__(  # noqa: PLR0913, PLR0917 - its surroundings
+        self,
+        site: Site,
+        world: World,
+        lanes: Sequence[Lane],
+        record: Record,
+        seed: int,
+        errors: list[str],
+        only: Sequence[str] = (),
+    ) -> None:
+        self._site, self._world, self._lanes, self._record = site, world, lanes, record
         self._seed = seed
+        self._only = only
         self._errors = errors
         self._ends = threading.Event()
         # Faults of the database one after the other; others meet them and each other.
@@ -75,9 +86,12 @@ class Nemesis:
             "kill drawing workers": 1,
             "lock rows": 3,
         }
+        if only:
+            self._weights = dict.fromkeys(only, 1.0)
         self._threads = [
             threading.Thread(target=self._run, args=(number,), name=f"nemesis {number}", daemon=True)
-            for number in range(2)
+            # Of one kind alone, one fault follows the other.
+            for number in range(1 if len(only) == 1 else 2)
         ]
 
     def plan(self, number: int, count: int) -> list[Injection]:
@@ -230,7 +244,10 @@ class Nemesis:
         table = "events" if injection.target * 104_729 % 1 < 0.5 else "tickets"
         with suppress(psycopg2.Error), connected(self._site.urls[service]) as cursor:
             cursor.execute(f"SELECT FROM {table} WHERE event_id = '{event.event_id}' FOR UPDATE")
+            alone = tuple(self._only) == ("lock rows",)
+            number = self._record.begin("lock", event_id=event.event_id, service=service, table=table, alone=alone)
             self._wait(injection)
+            self._record.end(number)
 
     def _wait(self, injection: Injection) -> None:
         self._ends.wait(injection.seconds)

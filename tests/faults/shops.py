@@ -1,8 +1,10 @@
 """The clients that sell: buyers in all ways of payment, holders, an organizer and a cashier."""
 
 import random
+import threading
 import time
 import uuid
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -43,6 +45,7 @@ class Buyer:
             self._leave: 2,
             self._pay_by_card: 5,
             self._confirm_at_the_bank: 2,
+            self._regret: 2,
         }
         [way] = self._random.choices(list(ways), list(ways.values()))
         way(event)
@@ -81,6 +84,27 @@ class Buyer:
                 self._finish(bought.purchase_id)
             self._follow(bought)
 
+    def _regret(self, event: SoldEvent) -> None:
+        """Release a purchase in another window while its card is about to be charged."""
+        user_id = self._world.new_user()
+        paying = threading.Thread(
+            target=self._buy, args=(event, "card"), kwargs={"payment_method_id": CARD, "user_id": user_id}
+        )
+        paying.start()
+        held = self._find_held(event, user_id, paying)
+        if held is not None:
+            self._release(held)
+        paying.join()
+
+    def _find_held(self, event: SoldEvent, user_id: str, paying: threading.Thread) -> purchase_pb2.Purchase | None:
+        request = purchases_pb.ListPurchasesRequest(event_id=event.event_id, user_id=user_id)
+        while paying.is_alive():
+            with suppress(RefusedError, GaveUpError):
+                found = self._shop.call("ListPurchases", request, give_up=1.0).purchases
+                if found:
+                    return found[0] if found[0].status == HELD else None
+        return None
+
     def _confirm_at_the_bank(self, event: SoldEvent) -> None:
         bought = self._buy(event, "card", payment_method_id=SECURE)
         if bought is None or bought.status != HELD:
@@ -97,7 +121,7 @@ class Buyer:
 
     def _buy(self, event: SoldEvent, how: str, quantity: int = 0, **payment: Any) -> purchase_pb2.Purchase | None:
         quantity = quantity or self._quantity()
-        user_id = self._world.new_user()
+        user_id = payment.pop("user_id", "") or self._world.new_user()
         request = purchases_pb.PurchaseTicketsRequest(
             request_id=str(uuid.uuid4()),
             event_id=event.event_id,

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,18 +11,21 @@ from typing import Any, Final
 
 from tests.environment.waiting import eventually
 from tests.faults.callers import Caller, Clock
-from tests.faults.checks import Checks
+from tests.faults.evidence import Evidence
 from tests.faults.feed import Follower
-from tests.faults.gates import Lane, StreamGate
+from tests.faults.gate_checks import GATE_CHECKS, devices, feed, linearizable
+from tests.faults.gates import Lane, StreamGate, Uploader
+from tests.faults.guards import GUARDS
 from tests.faults.nemesis import Nemesis
 from tests.faults.record import Record
+from tests.faults.sales_checks import SALES_CHECKS
 from tests.faults.shops import Buyer, Cashier, Holder, Organizer, random_of
 from tests.faults.site import SCANS, TICKETS, new_site
 from tests.faults.stored import Stored
 from tests.faults.world import PRICE, World
 from ticketing.scans.v1 import device_service_pb2 as devices_pb
 
-BUYERS, HOLDERS, GATES, LANES = 4, 3, 3, 2
+BUYERS, HOLDERS, GATES, LANES = 4, 3, 4, 2
 SETTLE_SECONDS: Final = 120.0
 # The clients run in one process with the checks: a pause lets every thread come in turn.
 PAUSE_SECONDS: Final = 0.02
@@ -65,12 +68,24 @@ class Result:
 
 
 class Torture:
-    """A run of some seconds, with faults from a seed; without `faults` the load alone runs."""
+    """A run of some seconds, with faults from a seed.
 
-    def __init__(
-        self, folder: Path, seed: int, seconds: float, guards: Mapping[str, str] | None = None, *, faults: bool = True
+    `without` is a guard that one of the services lacks. `calm` runs the load alone, and `only` chooses the kinds of faults.
+    """
+
+    def __init__(  # noqa: PLR0913 - the run, and keywords
+        self,
+        folder: Path,
+        seed: int,
+        seconds: float,
+        *,
+        without: str = "",
+        calm: bool = False,
+        only: Sequence[str] = (),
     ) -> None:
-        self._folder, self._seconds, self._guards, self._faults = folder, seconds, guards, faults
+        self._folder, self._seconds, self._faults = folder, seconds, not calm
+        self._guards = {GUARDS[without].service: without} if without else {}
+        self._only = only or (GUARDS[without].faults if without else ())
         self.result = Result(seed)
         self._stack = ExitStack()
         self._callers: list[Caller] = []
@@ -129,7 +144,7 @@ class Torture:
     def _work(self) -> None:
         """Run the clients and the nemesis for the given time, end the faults, and let the clients finish."""
         faults = list[str]()
-        nemesis = Nemesis(self._site, self._world, self._lanes, self.result.seed, faults)
+        nemesis = Nemesis(self._site, self._world, self._lanes, self._record, self.result.seed, faults, self._only)
         threads = [
             threading.Thread(target=self._repeat, args=(name, work), name=name, daemon=True)
             for name, work in self._clients()
@@ -161,6 +176,7 @@ class Torture:
             name = f"holder {number}"
             yield name, Holder(self._caller(name, "service", "shop"), self._world).work
         for number in range(GATES):
+            # The first one uploads.
             name = f"gate {number}"
             gate = StreamGate(
                 name,
@@ -173,7 +189,7 @@ class Torture:
                 self.result.errors,
             )
             self._stack.callback(gate.close)
-            yield name, gate.work
+            yield name, gate.work if number else Uploader(gate, self._world).work
         for lane in self._lanes:
             yield lane.name, lane.work
         yield "organizer", self._organizer.work
@@ -240,23 +256,14 @@ class Torture:
             counts = self.result.unanswered if operation.answered is None else self.result.answered
             counts[operation.kind] += 1
         stored = Stored.read(self._shop, self._office, self._world)
-        checks = Checks(self._site, self._world, operations, stored)
-        for check in (
-            checks.purchases,
-            checks.capacity,
-            checks.changes,
-            checks.money,
-            checks.terms,
-            checks.admissions,
-            checks.scans,
-            checks.attendance,
-        ):
-            self.result.violations += check()
-        self.result.violations += checks.feed(self._followers)
-        self.result.violations += eventually_no(lambda: list(checks.devices(self._lanes)))
+        evidence = Evidence(self._site, self._world, operations, stored)
+        for check in (*SALES_CHECKS, *GATE_CHECKS):
+            self.result.violations += check(evidence)
+        self.result.violations += feed(evidence, self._followers)
+        self.result.violations += eventually_no(lambda: list(devices(evidence, self._lanes)))
         if output := self._site.audit():
             self.result.violations.append(f"the audit is not clean: {output}")
-        self.result.linearized, self.result.sold = checks.linearized, len(stored.tickets)
+        self.result.linearized, self.result.sold = len(linearizable(evidence)), len(stored.tickets)
         self._check_work()
 
     def _check_work(self) -> None:
