@@ -70,7 +70,8 @@ class Result:
 class Torture:
     """A run of some seconds, with faults from a seed.
 
-    `without` is a guard that one of the services lacks. `calm` runs the load alone, and `only` chooses the kinds of faults.
+    `without` is a guard that one of the services lacks; its run has the faults of the guard, or none. `calm` runs the load
+    alone, and `only` chooses the kinds of faults.
     """
 
     def __init__(  # noqa: PLR0913 - the run, and keywords
@@ -83,9 +84,10 @@ class Torture:
         calm: bool = False,
         only: Sequence[str] = (),
     ) -> None:
-        self._folder, self._seconds, self._faults = folder, seconds, not calm
+        self._folder, self._seconds = folder, seconds
         self._guards = {GUARDS[without].service: without} if without else {}
         self._only = only or (GUARDS[without].faults if without else ())
+        self._faults = not calm and not (without and not self._only)
         self.result = Result(seed)
         self._stack = ExitStack()
         self._callers: list[Caller] = []
