@@ -133,8 +133,7 @@ class StreamGate:
             self.clock.stopped.wait(0.1)
             return
         tokens = list(ticket.tokens)
-        index = len(tokens) - 1 if self.random.random() < 0.85 else self.random.randrange(len(tokens))
-        self.scan(ticket, index + 1, tokens[index])
+        self.scan(ticket, *(tokens[-1] if self.random.random() < 0.85 else self.random.choice(tokens)))
         self.clock.stopped.wait(self.random.uniform(0, 0.05))
 
     def scan(self, ticket: SoldTicket, issue: int, token: str) -> None:
@@ -222,7 +221,7 @@ class Uploader:
         offline = scan_service_pb2.OfflineDecision(verdict=scan_pb2.VERDICT_ADMITTED, scan_time=timestamp(shown))
         if self._random.random() < 0.5:
             offline.annul_time.CopyFrom(timestamp(now))
-        return scan_service_pb2.ScanAttempt(scan_id=str(uuid.uuid4()), code=ticket.tokens[-1], offline=offline)
+        return scan_service_pb2.ScanAttempt(scan_id=str(uuid.uuid4()), code=ticket.tokens[-1][1], offline=offline)
 
 
 class DeviceTime:
@@ -272,13 +271,13 @@ class Lane:
     def work(self) -> None:
         """Scan one ticket, and at times report that the person did not pass."""
         ticket = self._world.pick(self._random, self.event_id)
-        token = ticket.tokens[-1] if ticket else ""
+        issue, token = ticket.tokens[-1] if ticket else (0, "")
         now = time.monotonic()
         if ticket is None or now - self._scanned.get(token, -SAME_TEXT_SECONDS) < SAME_TEXT_SECONDS:
             self._clock.stopped.wait(0.1)
             return
         self._scanned[token] = now
-        number = self._record.begin("lane scan", ticket_id=ticket.ticket_id, issue=len(ticket.tokens), gate=self.name)
+        number = self._record.begin("lane scan", ticket_id=ticket.ticket_id, issue=issue, gate=self.name)
         answer = self.handheld.scan(token)
         self._record.end(
             number,

@@ -181,7 +181,6 @@ class Buyer:
 
     def _sold(self, purchase: purchase_pb2.Purchase) -> purchase_pb2.Purchase:
         if purchase.status == COMPLETED:
-            by_card = purchase.payment.provider not in {"", "external"}
             self._world.add(
                 [
                     SoldTicket(
@@ -190,8 +189,7 @@ class Buyer:
                         one.purchase_id,
                         purchase.user_id,
                         one.price_paid.minor_units,
-                        [one.token],
-                        by_card,
+                        [(one.issue, one.token)],
                     )
                     for one in purchase.tickets
                 ]
@@ -256,7 +254,7 @@ class Holder:
             ticket_id=ticket.ticket_id,
         )
         if response is not None and response.ticket.token:
-            ticket.tokens.append(response.ticket.token)
+            ticket.tokens.append((response.ticket.issue, response.ticket.token))
 
     def _refund(self, ticket: SoldTicket) -> None:
         if not ticket.price:

@@ -19,17 +19,15 @@ class SoldEvent:
 
 @dataclass
 class SoldTicket:
-    """A ticket with all of its tokens, the newest last, as its holder knows it."""
+    """A ticket with its tokens, the newest last, as its holder knows them: a lost answer leaves an issue out."""
 
     ticket_id: str
     event_id: str
     purchase_id: str
     user_id: str
     price: int
-    tokens: list[str]
-    # Whether the payment provider captured the payment.
-    by_card: bool
-    scans: int = 0
+    # Each issue with its token.
+    tokens: list[tuple[int, str]]
 
 
 @dataclass
@@ -50,9 +48,10 @@ class World:
             return f"buyer-{self._users}"
 
     def add(self, tickets: list[SoldTicket]) -> None:
-        """Add sold tickets."""
+        """Add sold tickets, each once: several answers contain the same purchase."""
         with self._lock:
-            self.tickets += tickets
+            known = {one.ticket_id for one in self.tickets}
+            self.tickets += [one for one in tickets if one.ticket_id not in known]
 
     def pick(self, choice: random.Random, event_id: str = "") -> SoldTicket | None:
         """Return a ticket, more often a new one, on which scans and cancellations then meet."""
