@@ -51,8 +51,7 @@ class Slot:
         # The supervisor starts nothing before this time of `monotonic`.
         self._down_until = 0.0
         self.starts = 0
-        # The ends that no fault explains: a service that crashes by itself.
-        self.log = ""
+        self._log = ""
         self.set_clock(0)
         self._supervisor = threading.Thread(target=self._supervise, name=f"supervisor {name}", daemon=True)
 
@@ -65,6 +64,12 @@ class Slot:
         """Return whether the process serves."""
         process = self._process
         return process is not None and not process.has_ended()
+
+    @property
+    def log(self) -> str:
+        """The lines of all processes so far."""
+        process = self._process
+        return self._log + (process.log() if process is not None else "")
 
     def send(self, number: int, down_seconds: float = 0.0) -> bool:
         """Send a signal to the process, which stays down for a time if it ends; return whether there was one."""
@@ -106,7 +111,7 @@ class Slot:
                 continue
             if self._process is not None:
                 self._process.end(signal.SIGKILL)
-                self.log += self._process.log()
+                self._log += self._process.log()
                 self._process = None
             if self._ends.wait(max(RESTART_SECONDS, self._down_until - monotonic())):
                 return
@@ -118,7 +123,7 @@ class Slot:
                     self._process = process
         if self._process is not None:
             self._process.end(signal.SIGKILL)
-            self.log += self._process.log()
+            self._log += self._process.log()
 
 
 class Site:

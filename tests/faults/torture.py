@@ -96,11 +96,14 @@ class Torture:
         """Run the load and the nemesis; return what the checks found."""
         with new_site(self._folder, self._guards) as site, self._stack:
             self._site = site
-            self._prepare()
-            self._work()
-            self._settle()
-            if not self.result.violations:
+            try:
+                self._prepare()
+                self._work()
+                self._settle()
                 self._check()
+            finally:
+                for slot in site.slots.values():
+                    (self._folder / f"{slot.name}.log").write_text(slot.log)
         return self.result
 
     def _prepare(self) -> None:
@@ -221,8 +224,12 @@ class Torture:
         self.result.violations += [f"not settled: {name}: {rows}" for name, rows in left.items()]
 
     def _finish_at_the_provider(self) -> None:
-        """Let the banks answer what is still open."""
+        """Let the banks answer what is still open, and the provider forget what it would repeat for a day.
+
+        It repeats a server error under the idempotency key of a refund, and the service waits for the end of that day.
+        """
         stripe = self._site.stripe
+        stripe.forget_keys()
         for payment_id, intent in list(stripe.intents.items()):
             if intent["status"] == "processing":
                 stripe.finish(payment_id)
