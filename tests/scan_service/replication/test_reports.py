@@ -190,13 +190,13 @@ async def test_a_full_batch_of_locked_tickets_is_reported_after_a_pause(database
 async def test_reports_rest_after_a_full_batch_in_proportion_to_its_time(database, paired, tickets, monkeypatch):
     rests = []
 
-    async def sleep(seconds):
+    async def rest(seconds):
         rests.append(seconds)
 
     monkeypatch.setattr(reports, "MAX_CHECK_INS", 2)
     [task] = await until(lambda: [t for t in paired.app.tasks.running() if t.record.name == "check_in_reports"])
     await task.stop()
-    monkeypatch.setattr(reports, "asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(reports, "asyncio", SimpleNamespace(sleep=rest))
     monkeypatch.setattr(reports, "monotonic", itertools.count().__next__)
     for _ in range(3):
         checked_in(database)

@@ -426,10 +426,10 @@ async def test_a_waiting_upload_delays_no_live_scan(database, service, device):
 async def test_uploads_rest_after_a_batch_beside_a_live_scan(database, settings, issuer, monkeypatch):
     now, rests = 1_000.0, []
 
-    async def sleep(seconds):
+    async def rest(seconds):
         rests.append(seconds)
 
-    monkeypatch.setattr(app, "UploadPace", lambda: UploadPace(lambda: now, sleep))
+    monkeypatch.setattr(app, "UploadPace", lambda: UploadPace(lambda: now, rest))
     async with running_service(settings, database.url, issuer) as service:
         device, gate = Device(service), Device(service)
         event_id = database.event()
