@@ -45,7 +45,10 @@ UNFINISHED: Final[Mapping[str, tuple[str, str]]] = {
     "reissues": (TICKETS, "SELECT reissue_id FROM reissues WHERE status = 'PENDING'"),
     "event cancellations": (TICKETS, "SELECT event_id FROM callings_off WHERE complete_time IS NULL"),
     "unreported check-ins": (SCANS, "SELECT ticket_id FROM tickets WHERE sequence > reported_sequence"),
-    "unreported incidents": (SCANS, "SELECT incident_id FROM incidents WHERE NOT reported"),
+    "unreported incidents": (
+        SCANS,
+        "SELECT incident_id FROM incidents JOIN incident_scans USING (event_id, kind, subject) WHERE NOT reported",
+    ),
 }
 
 
