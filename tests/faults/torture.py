@@ -20,7 +20,7 @@ from tests.faults.nemesis import Nemesis
 from tests.faults.record import Record
 from tests.faults.sales_checks import SALES_CHECKS
 from tests.faults.shops import Buyer, Cashier, Holder, Organizer, random_of
-from tests.faults.site import SCANS, TICKETS, new_site
+from tests.faults.site import SCANS, START_SECONDS, TICKETS, new_site
 from tests.faults.stored import Stored
 from tests.faults.world import PRICE, World
 from ticketing.scans.v1 import device_service_pb2 as devices_pb
@@ -124,7 +124,7 @@ class Torture:
         self._organizer.publish(0, 500)
         self._organizer.publish(PRICE, 300, is_doomed=True)
         published = "SELECT count(*) FROM events WHERE status = 'PUBLISHED'"
-        eventually(lambda: self._site.rows(SCANS, published), [(len(self._world.events),)])
+        eventually(lambda: self._site.rows(SCANS, published), [(len(self._world.events),)], seconds=START_SECONDS)
         self._followers = [
             Follower(self._site.addresses(TICKETS), random_of(self.result.seed, f"follower {number}"))
             for number in range(2)
