@@ -151,14 +151,14 @@ class Nemesis:
 
     def _stop_database(self, _injection: Injection) -> None:
         with self._database:
-            self._site.break_database(signal.SIGQUIT)
+            self._site.database.restart(signal.SIGQUIT)
 
     def _kill_database(self, _injection: Injection) -> None:
         with self._database:
-            self._site.break_database(signal.SIGKILL)
+            self._site.database.restart(signal.SIGKILL)
 
     def _pause_database(self, injection: Injection) -> None:
-        with self._database, stopped(self._site.cluster.url()):
+        with self._database, stopped(self._site.database.url()):
             self._wait(injection)
 
     def _cut_databases(self, injection: Injection) -> None:
