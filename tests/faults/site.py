@@ -132,6 +132,9 @@ class Site:
         self._stack = stack
         self.database = DatabaseServer(folder)
         stack.callback(self.database.close)
+        # Commits that are not durable get lost by a stop within seconds; a durable commit does not wait for this writer.
+        execute(self.database.url(), "ALTER SYSTEM SET wal_writer_delay = '10s'")
+        execute(self.database.url(), "SELECT pg_reload_conf()")
         self.urls = {name: self._new_database(name) for name in MODULES}
         self.issuer: Issuer = new_issuer(folder)
         self.stripe = stack.enter_context(StripeStandIn())
