@@ -103,6 +103,14 @@ def _ticket_lock() -> None:
     lock = ("FOR UPDATE OF t", "")
     names = ("lock_tickets", "lock_groups", "lock_and_read", "lock_and_read_groups")
     _edit("scan_service.store.admission", dict.fromkeys(names, lock))
+    batch = import_module("scan_service.use_cases.admission").ScanBatch
+    decide = batch.decide
+
+    def decide_slowly(self: Any, attempt: Any) -> Any:
+        time.sleep(RACE_SECONDS)  # The other process decides about the ticket meanwhile.
+        return decide(self, attempt)
+
+    batch.decide = decide_slowly
 
 
 def _locked_rows() -> None:
