@@ -124,8 +124,9 @@ class Nemesis:
 
     def _run(self, number: int) -> None:
         for injection in self.plan(number, 10_000):
-            # A run of one kind of fault has time to work between two of them.
-            if self._ends.wait(injection.gap_seconds * (CONTROL_GAPS if self._only else 1)):
+            # Between two stops of the database alone, the clients have time to work.
+            gaps = CONTROL_GAPS if tuple(self._only) == ("stop database",) else 1
+            if self._ends.wait(injection.gap_seconds * gaps):
                 return
             self.injected[injection.fault] += 1
             method: Callable[[Injection], None] = getattr(self, "_" + injection.fault.replace(" ", "_"))
