@@ -23,7 +23,7 @@ ADMISSION_INCIDENTS = frozenset(
     }
 )
 # A sale that began so long before the end of a lock, and was answered so soon after it, has waited for it.
-STUCK_SECONDS, RELEASE_SECONDS, MIN_STUCK = 1.0, 0.7, 4
+STUCK_SECONDS, RELEASE_SECONDS, MIN_STUCK = 1.5, 0.5, 3
 # The states of tickets as the feed numbers them.
 STATE = "CASE status WHEN 'ACTIVE' THEN 1 WHEN 'CANCELLED' THEN 4 WHEN 'REFUNDED' THEN 5 ELSE 6 END"
 
@@ -148,7 +148,7 @@ def strangers(it: Evidence) -> Iterator[str]:
             if lock.facts["alone"] and is_other and lock.sent < sale.sent < end - STUCK_SECONDS:
                 free += end_of(sale) < end
                 stuck += end <= end_of(sale) < end + RELEASE_SECONDS
-    if stuck >= MIN_STUCK and stuck > free:
+    if stuck >= MIN_STUCK:
         yield f"{stuck} sales waited for a stranger's lock, and {free} did not"
 
 
