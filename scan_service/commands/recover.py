@@ -8,7 +8,7 @@ import asyncio
 import json
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 from scan_service.adapters.tickets import TicketService
 from scan_service.commands.retire_keys import read_key_id, retire_named_keys
 from scan_service.commands.revoke_devices import ALL, read_device, revoke_devices
-from scan_service.domain.recoveries import Recovery, RecoveryReport
+from scan_service.domain.recoveries import ListedDevice, Recovery, RecoveryReport
 from scan_service.settings import Settings, read_settings
 from scan_service.store.clock import DatabaseClock
 from scan_service.use_cases.recoveries import Recoveries, UnknownMomentError
@@ -49,7 +49,7 @@ def recover(url: URL, given: Namespace, write: Write = print) -> int:
     if given.revoke_devices:
         revoke_devices(url, given.revoke_devices, report_line)
     report, problem = asyncio.run(_run(url, settings, given))
-    for line in _json_lines(report, problem) if given.json else _lines(report, problem):
+    for line in _json_lines(report, problem) if given.json else _lines(report, problem, given.since):
         write(line)
     return 0 if report.is_complete and not problem else 1
 
@@ -121,10 +121,12 @@ async def _wait(recoveries: Recoveries, recovery: Recovery, seconds: float) -> R
         await asyncio.sleep(min(POLL_SECONDS, seconds))
 
 
-def _lines(report: RecoveryReport, problem: str) -> Iterator[str]:
+def _lines(report: RecoveryReport, problem: str, given: datetime | None) -> Iterator[str]:
     recovery = report.recovery
     since, begin = _text(recovery.since_time), _text(recovery.begin_time)
     yield f"scans after {since} may be lost; recovery {recovery.recovery_id} began at {begin}"
+    if given is not None and given != recovery.since_time:
+        yield f"the moment stays {since}: gates are still asked for everything since then, also after {_text(given)}"
     yield f"check-ins taken back from the ticket service: {recovery.recovered}; annulled again: {recovery.annulled}"
     yield (
         f"gate devices taken back from the ticket service: {recovery.restored_devices}; revoked again:"
@@ -140,13 +142,22 @@ def _lines(report: RecoveryReport, problem: str) -> Iterator[str]:
     yield f"incidents since then: {len(report.incidents)}"
     yield from _listed(f"  {one.kind}, ticket {one.ticket_id} of event {one.event_id}" for one in report.incidents)
     yield f"gate devices that have not sent their scans again: {len(report.pending)}"
-    yield from _listed(
-        f"  {one.device_id} {one.name!r} of {one.organizer_id}, {one.location or 'no gate'}, last seen"
-        f" {_text(one.last_seen_time)}"
-        for one in report.pending
-    )
+    yield from _listed(_device_lines(report.pending))
+    yield f"gate devices that are not revoked: {len(report.active)}"
+    yield from _listed(_device_lines(report.active))
+    if report.active:
+        yield (
+            "  a revocation that the ticket service did not have is lost: revoke with --revoke-devices the devices that"
+            f" the lines `a device was revoked` of the logs name since {since}"
+        )
     yield "lost: denied scans, and admitted ones that neither a gate nor the ticket service has"
     yield "gates with the token of a person are asked too, but are not listed here"
+
+
+def _device_lines(devices: Sequence[ListedDevice]) -> Iterator[str]:
+    for one in devices:
+        seen = _text(one.last_seen_time)
+        yield f"  {one.device_id} {one.name!r} of {one.organizer_id}, {one.location or 'no gate'}, last seen {seen}"
 
 
 def _listed(lines: Iterator[str]) -> Iterator[str]:
@@ -188,15 +199,16 @@ def _json_lines(report: RecoveryReport, problem: str) -> Iterator[str]:
             ticket_id=incident.ticket_id,
             incident_id=incident.incident_id,
         )
-    for device in report.pending:
-        yield _json(
-            "pending_device",
-            device_id=device.device_id,
-            organizer_id=device.organizer_id,
-            name=device.name,
-            location=device.location,
-            last_seen_time=device.last_seen_time,
-        )
+    for kind, devices in (("pending_device", report.pending), ("active_device", report.active)):
+        for device in devices:
+            yield _json(
+                kind,
+                device_id=device.device_id,
+                organizer_id=device.organizer_id,
+                name=device.name,
+                location=device.location,
+                last_seen_time=device.last_seen_time,
+            )
 
 
 def _json(kind: str, **values: Any) -> str:

@@ -1,6 +1,5 @@
 """Parsing of scans, live and offline."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from scan_service.convert.callers import check_device_event, own_organizer
@@ -45,18 +44,18 @@ class AttemptParser:
         """Read a live scan at `gate`; the result is usable only if `fields` has no violation."""
         if fields.message.HasField("offline"):
             fields.violate("offline", "is for scans of an upload")
-        return self._read(fields, gate)
+        return self._read(fields, gate, None)
 
     def read_offline(self, fields: Fields[scan_service_pb2.ScanAttempt], gate: Gate) -> Attempt:
         """Read an offline scan at its own gate or else at `gate`; the result is usable only if `fields` has no violation."""
         message = fields.message
         if not message.HasField("offline"):
             fields.violate("offline", "is required")
-            return self._read(fields, gate)
+            return self._read(fields, gate, None)
         offline = fields.inside("offline", message.offline)
         if message.offline.HasField("gate"):
             gate = read_gate(offline.inside("gate", message.offline.gate))
-        attempt = replace(self._read(fields, gate), offline=_read_decision(offline))
+        attempt = self._read(fields, gate, _read_decision(offline))
         expected = attempt.group_count - 1 if message.offline.verdict == VERDICTS[Verdict.ADMITTED] else 0
         ticket_ids = message.offline.group_ticket_ids
         if len(ticket_ids) != max(expected, 0) and not offline.at_fault("group_ticket_ids"):
@@ -103,7 +102,9 @@ class AttemptParser:
             self.check_event(gate)
         return attempt, any_event
 
-    def _read(self, fields: Fields[scan_service_pb2.ScanAttempt], gate: Gate) -> Attempt:
+    def _read(
+        self, fields: Fields[scan_service_pb2.ScanAttempt], gate: Gate, offline: OfflineDecision | None
+    ) -> Attempt:
         # Any text is valid: the record of a scan escapes the characters that cannot be stored or shown.
         text = fields.any_text("code")
         scan_type = fields.enum("scan_type", SCAN_TYPES, ScanType.CHECK_IN)
@@ -120,13 +121,14 @@ class AttemptParser:
             organizer_id=self._organizer,
             metadata=fields.struct("metadata"),
             device_id=self._device,
+            offline=offline,
             group_count=group_count,
         )
 
 
 def _read_decision(fields: Fields[scan_service_pb2.OfflineDecision]) -> OfflineDecision:
     message = fields.message
-    offset = fields.span("clock_offset")
+    offset = fields.span("clock_offset") if message.HasField("clock_offset") else timedelta()
     scan_time = _correct(fields, "scan_time", fields.time("scan_time"), offset)
     annul_time = fields.optional_time("annul_time")
     if annul_time is not None:
@@ -137,7 +139,7 @@ def _read_decision(fields: Fields[scan_service_pb2.OfflineDecision]) -> OfflineD
         reason = fields.enum("denial_reason", DENIAL_REASONS)
         if verdict is Verdict.ADMITTED:
             fields.violate("denial_reason", "is for denied scans")
-    ticket_ids = fields.uuids("group_ticket_ids")
+    ticket_ids = fields.uuids("group_ticket_ids") if message.group_ticket_ids else []
     if len(set(ticket_ids)) < len(ticket_ids):
         fields.violate("group_ticket_ids", "names a ticket twice")
     return OfflineDecision(

@@ -13,9 +13,9 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from scan_service.domain.admission_state import select_effective
 from ticketing.admission.days import is_new_day
-from ticketing.admission.decision import PresentedTicket, decide
+from ticketing.admission.decision import PresentedTicket, find_denial
 from ticketing.admission.scans import Attempt, DenialReason, Scan, ScanType, Verdict
-from ticketing.admission.tickets import AdmissionPolicy, AdmissionState, CheckIn, Event, EventStatus
+from ticketing.admission.tickets import AdmissionPolicy, Event, EventStatus
 from ticketing.admission.tokens import Token
 
 # The subject of incidents without a known ticket.
@@ -107,10 +107,7 @@ def find_violation(
         event = replace(event, valid_from_time=None, valid_until_time=None)
         undated = replace(presented.ticket, valid_from_time=None, valid_until_time=None)
         presented = replace(presented, ticket=undated)
-    in_the_right_place = AdmissionState(inside=attempt.scan_type is not ScanType.CHECK_IN)
-    presented = replace(presented, ticket=replace(presented.ticket, admission=in_the_right_place))
-    check_in = CheckIn(attempt.scan_id, time, attempt.gate.location)
-    reason = decide(event, attempt.gate, presented, attempt.scan_type, check_in).reason
+    reason = find_denial(event, attempt.gate, presented, attempt.scan_type, time)
     return None if reason is None else _KINDS.get(reason, IncidentKind.INVALID_ADMISSION)
 
 
@@ -140,6 +137,9 @@ def assign_conflicts(event: Event | None, scans: Iterable[Scan]) -> Iterator[Inc
     `event` is None where the ticket is for another event, whose policy does not apply here.
     """
     scans = list(scans)
+    if len(scans) == 1 and _is_plain_check_in(scans[0]):
+        # The checks below take most of the time of an upload, in which nearly every ticket was scanned once.
+        return
     yield from _assign_annulled(scans)
     effective = select_effective(scans)
     for scan in effective:
@@ -152,6 +152,10 @@ def assign_conflicts(event: Event | None, scans: Iterable[Scan]) -> Iterator[Inc
         if event.policy is not AdmissionPolicy.UNLIMITED:
             yield from _assign_doubles(effective, event)
         yield from _assign_outsiders(effective, event.policy)
+
+
+def _is_plain_check_in(scan: Scan) -> bool:
+    return scan.scan_type is ScanType.CHECK_IN and scan.violation is None and scan.claimed_annul_time is None
 
 
 def _assign_annulled(scans: Iterable[Scan]) -> Iterator[IncidentScan]:

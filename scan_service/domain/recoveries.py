@@ -68,6 +68,14 @@ class Recovery:
         """Return whether everything that the ticket service has was taken back."""
         return self.check_ins_time is not None and self.devices_time is not None
 
+    def covers(self, since: datetime | None) -> bool:
+        """Return whether this recovery asks for everything that a restore to a moment has lost; None: to any moment.
+
+        A later moment than `since_time` is covered too. A database that was restored to a moment after `begin_time`
+        has this recovery in it, and its gates may have answered before: it needs another recovery.
+        """
+        return since is None or self.since_time <= since <= self.begin_time
+
     def is_over(self, now: datetime) -> bool:
         """Return whether no device keeps a scan for which it could be asked."""
         return now - self.begin_time > KEPT
@@ -118,8 +126,8 @@ class ReportedDevice:
 
 
 @dataclass(frozen=True, slots=True)
-class PendingDevice:
-    """A gate device that has not sent its scans again."""
+class ListedDevice:
+    """A gate device in the report of a recovery."""
 
     device_id: UUID
     organizer_id: str
@@ -157,7 +165,11 @@ class RecoveryReport:
     recovered: Sequence[RecoveredCheckIn]
     # The number of scans of the lost time that gates have sent again.
     resent: int
-    pending: Sequence[PendingDevice]
+    # The devices that have not sent their scans again.
+    pending: Sequence[ListedDevice]
+    # The devices of the time before the recovery that are not revoked. A revocation that the ticket service did not
+    # have leaves no trace, so nobody vouches for them.
+    active: Sequence[ListedDevice]
     incidents: Sequence[NewIncident]
 
     @property

@@ -1,8 +1,10 @@
 """Reports of check-ins and incidents to the ticket service, repeated until it confirms them; no scan waits for them."""
 
+import asyncio
 import logging
 from dataclasses import replace
 from functools import partial
+from time import monotonic
 from typing import Final
 from uuid import UUID
 
@@ -25,6 +27,9 @@ MAX_INCIDENTS: Final = 1_000
 MAX_DEVICES: Final = 1_000
 # The pause after a call that was not full: one call per few check-ins used as much CPU as the scans themselves.
 PAUSE_SECONDS: Final = 0.5
+# The rest after a full call, as a multiple of its time. While thousands of check-ins wait, such as after uploads, their
+# reports use a fifth of one core of both services and of PostgreSQL, so that live scans and sales have the others.
+REST: Final = 4.0
 
 
 class Reports:
@@ -41,6 +46,7 @@ class Reports:
         A check-in whose ticket another session has locked, in this database or in that of the ticket service, is
         reported again and delays no other one.
         """
+        begin = monotonic()
         check_ins = await self._database.run(
             lambda connection: reports.read_unreported_check_ins(connection, MAX_CHECK_INS)
         )
@@ -51,8 +57,11 @@ class Reports:
         waiting = {(conflict.event_id, conflict.ticket_id) for conflict in locked}
         confirmed = [report for report in recorded if (UUID(report.event_id), UUID(report.ticket_id)) not in waiting]
         marked = await self._database.run(lambda connection: reports.mark_check_ins_reported(connection, confirmed))
-        # A full batch of locked tickets must not be reported again without a pause.
-        return len(check_ins) == MAX_CHECK_INS and marked > 0
+        if len(check_ins) < MAX_CHECK_INS or marked == 0:
+            # A full batch of locked tickets must not be reported again without a pause.
+            return False
+        await asyncio.sleep(REST * (monotonic() - begin))
+        return True
 
     async def report_incidents(self) -> bool:
         """Report one batch; return whether more may be waiting. This second task keeps incidents from delaying check-ins."""

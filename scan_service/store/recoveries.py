@@ -17,8 +17,8 @@ from sqlalchemy.engine import Connection
 from scan_service.domain.recoveries import (
     KEPT,
     Cause,
+    ListedDevice,
     NewIncident,
-    PendingDevice,
     RecoveredCheckIn,
     Recovery,
     RecoveryReport,
@@ -113,11 +113,15 @@ def read_resend(connection: Connection) -> Resend | None:
 def begin(
     connection: Connection, cause: Cause, since: datetime, now: datetime, *, keeps_changes: bool = False
 ) -> Recovery:
-    """Begin a recovery in place of an open one.
+    """Begin a recovery in place of an open one, and of the same time as that one until every device has answered it.
 
     The changes that devices follow get another epoch, unless `keeps_changes`: then devices go on whose cursor has a place
     in the log of this server.
     """
+    earlier = read_open(connection)
+    if earlier is not None and not is_complete(connection, earlier):
+        # A device that has not answered the earlier one is asked for everything.
+        since = min(earlier.since_time, since)
     recovery = Recovery(new_id(), cause, since, now)
     connection.execute(recoveries.update().where(recoveries.c.close_time.is_(None)).values(close_time=now))
     connection.execute(
@@ -220,6 +224,11 @@ def is_pending(recovery_id: UUID, since: datetime) -> sa.ColumnElement[bool]:
     )
 
 
+def _is_active(begin: datetime) -> sa.ColumnElement[bool]:
+    """Select the devices that may have been revoked in the lost time, without a trace here."""
+    return sa.and_(devices.c.enroll_time < begin, devices.c.revoke_time.is_(None))
+
+
 def count_pending(connection: Connection, recovery: Recovery) -> int:
     """Count the devices that have not sent their scans again."""
     query = sa.select(sa.func.count()).select_from(devices)
@@ -237,16 +246,16 @@ def read_report(connection: Connection, recovery: Recovery) -> RecoveryReport:
         recovery=read_open(connection) or recovery,
         recovered=_read_recovered(connection, recovery),
         resent=_count_resent(connection, recovery),
-        pending=_read_pending(connection, recovery),
+        pending=_read_devices(connection, is_pending(recovery.recovery_id, recovery.since_time)),
+        active=_read_devices(connection, _is_active(recovery.begin_time)),
         incidents=_read_incidents(connection, recovery),
     )
 
 
-def _read_pending(connection: Connection, recovery: Recovery) -> Sequence[PendingDevice]:
+def _read_devices(connection: Connection, condition: sa.ColumnElement[bool]) -> Sequence[ListedDevice]:
     columns = (devices.c.device_id, devices.c.organizer_id, devices.c.name, devices.c.gate_location)
-    query = sa.select(*columns, devices.c.last_seen_time)
-    query = query.where(is_pending(recovery.recovery_id, recovery.since_time)).order_by(devices.c.device_id)
-    return [PendingDevice(*row) for row in connection.execute(query)]
+    query = sa.select(*columns, devices.c.last_seen_time).where(condition).order_by(devices.c.device_id)
+    return [ListedDevice(*row) for row in connection.execute(query)]
 
 
 def _read_recovered(connection: Connection, recovery: Recovery) -> Sequence[RecoveredCheckIn]:

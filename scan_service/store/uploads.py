@@ -41,8 +41,8 @@ def history_round_trip(keys: Iterable[TicketKey]) -> tuple[str, tuple[str, str]]
 
     Each key is the gate's event and the ticket.
     """
-    ordered = sorted(keys)
-    return "EXECUTE read_history(%s, %s)", (ids(event for event, _ in ordered), ids(ticket for _, ticket in ordered))
+    listed = list(keys)
+    return "EXECUTE read_history(%s, %s)", (ids(event for event, _ in listed), ids(ticket for _, ticket in listed))
 
 
 def read_history(rows: Iterable[tuple[Any, ...]]) -> Sequence[Scan]:

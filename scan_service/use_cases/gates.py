@@ -30,6 +30,8 @@ MAX_COMMIT: Final = timedelta(minutes=1)
 # After a restart of the service all devices of a venue connect again in the same second.
 MAX_OPENINGS: Final = 512
 MAX_WAITING_OPENINGS: Final = 10_000
+# While gates open one after the other, a transaction for each would take the interpreter lock from live scans.
+GATHER_SECONDS: Final = 0.05
 # Gates in one transaction, which locks the rows of their devices.
 MAX_RECORDED: Final = 500
 
@@ -59,7 +61,13 @@ class Gates:
     def __init__(self, database: Database, clock: DatabaseClock) -> None:
         self._database = database
         self._clock = clock
-        self._openings = Batcher("gates", self._open, max_batch=MAX_OPENINGS, max_waiting=MAX_WAITING_OPENINGS)
+        self._openings = Batcher(
+            "gates",
+            self._open,
+            max_batch=MAX_OPENINGS,
+            max_waiting=MAX_WAITING_OPENINGS,
+            gather_seconds=GATHER_SECONDS,
+        )
         # The gates that devices have opened since `record_opened`.
         self._opened = dict[str, Gate]()
         # The devices that have sent their scans again since `record_resent`, each with the recovery.

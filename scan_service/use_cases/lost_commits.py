@@ -106,11 +106,7 @@ class LostCommits:
             # Another process has found it too.
             self._server, self._next_transaction = seen.present, seen.next_transaction
             return None
-        since = seen.last_time
-        if earlier is not None and not store.is_complete(connection, earlier):
-            # A device that has not answered the earlier one is asked for everything.
-            since = min(earlier.since_time, since)
-        recovery = store.begin(connection, cause, since, now, keeps_changes=seen.is_promoted)
+        recovery = store.begin(connection, cause, seen.last_time, now, keeps_changes=seen.is_promoted)
         store.save_server(connection, seen, now)
         self._server, self._next_transaction = seen.present, seen.next_transaction
         return recovery, seen.last_time

@@ -64,7 +64,7 @@ class Recoveries:
         self._clock = clock
 
     async def begin(self, since: datetime | None) -> Recovery:
-        """Begin a recovery for an operator, or return the one that is open already.
+        """Begin a recovery for an operator, or return the open one where it covers the moment.
 
         Args:
             since: the moment to which the database was restored; None: the last time at which the service has seen it.
@@ -172,7 +172,7 @@ class Recoveries:
         if recovery is None or find_lost_commits(seen, 0) is not None:
             # The database was restored again, to a moment at which the recovery was open.
             return None
-        return recovery if since is None or since >= recovery.since_time else None
+        return recovery if recovery.covers(since) else None
 
     def _begin(self, connection: Connection, since: datetime | None) -> Recovery:
         if (recovery := self._find_open(connection, since)) is not None:

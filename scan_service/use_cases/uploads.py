@@ -5,7 +5,6 @@ ticket are computed again from all of its scans, under the same locks as a live 
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -46,7 +45,7 @@ async def record_batch(connection: LoopConnection, attempts: Sequence[Attempt], 
             await asyncio.sleep(0)
         answers.append(batch.record(attempt))
     before = uploads.read_history(await connection.round_trip(*uploads.history_round_trip(batch.touched)))
-    known, assigned = batch.assign(before)
+    known, assigned = await batch.assign(before)
     statements, arguments = uploads.write_round_trip(
         batch.now, [*batch.new.values()], [*batch.replaced.values()], batch.removed, batch.changed
     )
@@ -95,15 +94,15 @@ class UploadBatch:
         further = self._find_further(attempt, presented)
         if isinstance(further, Failure):
             return further
-        self._save(attempt, self._scan(attempt, presented, event))
+        self._save(recorded, self._scan(attempt, presented, event, recorded))
         for own, ticket in further:
-            scan = self._scan(own, ticket, event)
-            self._save(own, replace(scan, group_scan_id=attempt.scan_id))
+            recorded = self._rows.scans.get(own.scan_id)
+            scan = self._scan(own, ticket, event, recorded)
+            self._save(recorded, replace(scan, group_scan_id=attempt.scan_id))
         return attempt.scan_id
 
-    def _save(self, attempt: Attempt, scan: Scan) -> None:
+    def _save(self, recorded: Scan | None, scan: Scan) -> None:
         """Record a scan, or merge it with its record."""
-        recorded = self._rows.scans.get(attempt.scan_id)
         if recorded is None:
             self.new[scan.scan_id] = scan
         else:
@@ -123,6 +122,8 @@ class UploadBatch:
 
         The record of a live scan may have others than the device admitted without its answer: as many people entered.
         """
+        if not attempt.group_count:
+            return ()
         named = () if attempt.offline is None else attempt.offline.group_ticket_ids
         found = list[tuple[Attempt, Ticket | None]]()
         for own in attempt.further():
@@ -143,18 +144,21 @@ class UploadBatch:
             return invalid("offline.group_ticket_ids", "holds tickets that are not of the scanned ticket's group")
         return [(own, PresentedTicket(one, one.issue, one.ticket_type, by_token=True)) for own, one in further]
 
-    def assign(self, before: Sequence[Scan]) -> tuple[Sequence[Scan], Sequence[IncidentScan]]:
+    async def assign(self, before: Sequence[Scan]) -> tuple[Sequence[Scan], Sequence[IncidentScan]]:
         """Compute the admission states of the touched tickets, whose scans so far are `before`.
 
         Return the scans whose assignments to incidents are replaced, and the new assignments.
         """
         changed = self.new | self.replaced
         scans = {scan.scan_id: scan for scan in before} | changed
-        scans_by_ticket = defaultdict[TicketKey | None, list[Scan]](list)
+        scans_by_ticket = dict[TicketKey | None, list[Scan]]()
         for scan in scans.values():
-            scans_by_ticket[None if scan.ticket_id is None else (scan.gate_event_id, scan.ticket_id)].append(scan)
+            ticket_key = None if scan.ticket_id is None else (scan.gate_event_id, scan.ticket_id)
+            scans_by_ticket.setdefault(ticket_key, []).append(scan)
         assigned = [forgery for forgery in self._forgeries if forgery.scan_id in changed]
-        for key, unsettled in scans_by_ticket.items():
+        for index, (key, unsettled) in enumerate(scans_by_ticket.items()):
+            if index % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
             ticket_scans = self._settle(key, self._without_recovered(unsettled))
             # A ticket for another event has no row.
             ticket = None if key is None else self._rows.tickets.get(key)
@@ -164,7 +168,9 @@ class UploadBatch:
                 admission = fold_scans(ticket_scans, ticket.admission)
                 if admission != ticket.admission:
                     self.changed[key] = admission
-        return [scan for scan in scans.values() if scan.scan_id not in self.new], assigned
+        # The scans of the history, and records that were replaced without a ticket.
+        known = {scan.scan_id: scan for scan in before} | self.replaced
+        return [*known.values()], assigned
 
     def _without_recovered(self, scans: Sequence[Scan]) -> Sequence[Scan]:
         """Remove the recovered check-ins whose own scans were sent again."""
@@ -183,6 +189,8 @@ class UploadBatch:
 
     def _settle(self, key: TicketKey | None, scans: Sequence[Scan]) -> Sequence[Scan]:
         """Decide the claimed annulments of the scans of one ticket; scans without a ticket do not belong together."""
+        if all(scan.claimed_annul_time is None for scan in scans):
+            return scans
         groups = [[scan] for scan in scans] if key is None else [scans]
         settled = [scan for group in groups for scan in settle_annulments(group)]
         for before, scan in zip(sorted(scans, key=_id), sorted(settled, key=_id), strict=True):
@@ -190,10 +198,12 @@ class UploadBatch:
                 self._change(scan)
         return settled
 
-    def _scan(self, attempt: Attempt, presented: PresentedTicket | DenialReason, event: Event) -> Scan:
+    def _scan(
+        self, attempt: Attempt, presented: PresentedTicket | DenialReason, event: Event, recorded: Scan | None
+    ) -> Scan:
         if attempt.offline is None:
             raise AssertionError("an uploaded scan has an offline decision")
-        decision, is_doubtful = settle_times(attempt.offline, self.now, self._rows.scans.get(attempt.scan_id))
+        decision, is_doubtful = settle_times(attempt.offline, self.now, recorded)
         violation = find_violation(event, attempt, presented, decision.scan_time)
         ticket = presented if isinstance(presented, PresentedTicket) else None
         scan = Scan(

@@ -7,6 +7,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from scan_service.policy import POLICY as SCANS
 from tests.contract.matrix_world import RPCS
 from ticket_service.policy import POLICY as TICKETS
+from ticket_service.policy import REFUSED_IN_RECOVERY
 from ticketing.chassis.callers import Role
 from ticketing.chassis.interceptor import PUBLIC, Policy
 from ticketing.chassis.policy import method_path, policy_of
@@ -39,6 +40,12 @@ def test_an_rpc_without_roles_is_left_out_and_so_denied() -> None:
 def test_the_contract_has_the_roles_of_the_chassis() -> None:
     named = {name.removeprefix("ROLE_").lower() for name in options_pb2.Role.keys()}  # noqa: SIM118 - an enum wrapper
     assert named - {"unspecified"} == set(Role)
+
+
+@pytest.mark.parametrize("method", sorted(REFUSED_IN_RECOVERY))
+def test_an_rpc_that_a_recovery_refuses_declares_the_reason(method: str) -> None:
+    [rpc] = [rpc for rpc in RPCS.values() if method_path(rpc) == method]
+    assert "RECOVERING" in rpc.GetOptions().Extensions[options_pb2.errors].reasons
 
 
 def test_only_enrollment_needs_no_credential() -> None:

@@ -6,12 +6,17 @@ from collections.abc import Iterator
 from tests.drill.expected import Expected, Found, order_of, orders_in_full
 from tests.drill.history import History
 from tests.drill.log import Kind
-from tests.drill.site import TICKETS
+from tests.drill.site import SCANS, TICKETS
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as scans_pb
 
 # Two names of one difference: the check-in of a ticket that was open, or cancelled, at the restored moment.
 SAME_KINDS = {"CHECK_IN_OF_CANCELLED_TICKET": "CHECK_IN_RESTORED"}
+# The data that both databases have.
+REPLICATED = {
+    "event": "SELECT event_id::text, name FROM events",
+    "ticket": "SELECT ticket_id::text, concat(status, ', issue ', issue) FROM tickets",
+}
 # An incident of one of these kinds says that a person got in who should not.
 ADMISSION_INCIDENTS = frozenset(
     {
@@ -40,7 +45,8 @@ class Checks:
         yield from self._admissions()
         yield from self._refunds()
         yield from self._places()
-        status, output = self._history.site.command_here(TICKETS, "audit")
+        yield from self._replica()
+        status, output = self._history.callers.site.command_here(TICKETS, "audit")
         if status and not self._is_accepted(output):
             yield f"the audit is not clean: {output}"
 
@@ -61,12 +67,21 @@ class Checks:
             if facts["admitted"] and facts["device_id"] not in off and facts["scan_id"] not in recorded:
                 yield f"an admission is lost: {facts}"
 
+    def _replica(self) -> Iterator[str]:
+        """Yield the events and tickets of which the scan service has other data than the ticket service."""
+        site = self._history.callers.site
+        for name, query in REPLICATED.items():
+            own, gates = dict(site.rows(TICKETS, query)), dict(site.rows(SCANS, query))
+            for key, value in own.items():
+                if (there := gates.get(key)) not in {None, value}:
+                    yield f"the gates have {there} of {name} {key}, and the ticket service {value}"
+
     def _admissions(self) -> Iterator[str]:
         incidents = self._incidents()
         admitted: dict[str, set[str]] = defaultdict(set)
         for entry in self._log.known_admissions(self._end):
             admitted[entry.facts["ticket_id"]].add(entry.facts["scan_id"])
-        refunded = orders_in_full(self._history.site.stripe)
+        refunded = orders_in_full(self._history.callers.site.stripe)
         for ticket_id, scan_ids in admitted.items():
             is_reported = bool(scan_ids & incidents)
             if len(scan_ids) > 1 and not is_reported:
@@ -78,7 +93,7 @@ class Checks:
                 yield f"ticket {ticket_id} was cancelled and admitted without an incident"
 
     def _refunds(self) -> Iterator[str]:
-        stripe = self._history.site.stripe
+        stripe = self._history.callers.site.stripe
         orders = Counter(order_of(refund) for refund in stripe.refunds if refund["status"] == "succeeded")
         for order_id, count in orders.items():
             if count > 1:
@@ -105,7 +120,7 @@ class Checks:
 
     def _incidents(self) -> set[str]:
         """Return the ids of the scans in incidents that say that a person got in who should not."""
-        found, organizer = set[str](), self._history.organizer
+        found, organizer = set[str](), self._history.callers.organizer
         for event_id, event in self._world.events.items():
             if event.status == "DRAFT":
                 continue
@@ -119,7 +134,7 @@ class Checks:
         if self._world.events[event_id].status == "DRAFT":
             return []
         request = scans_pb.ListScansRequest(event_id=event_id, page_size=1_000)
-        organizer = self._history.organizer
+        organizer = self._history.callers.organizer
         return list(organizer.ask(organizer.scans.ListScans, request).scans)
 
     @staticmethod

@@ -3,24 +3,26 @@
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc
 from sqlalchemy.engine import URL
 
 from tests.drill.checks import Checks
 from tests.drill.expected import Expected, Moments, expected_findings, orders_in_full
-from tests.drill.history import History, key_of
-from tests.drill.log import Kind, TicketState
-from tests.drill.site import SCANS, TICKETS, Lane, Site, faster
+from tests.drill.history import History
+from tests.drill.log import Kind, TicketState, key_of
+from tests.drill.sales import purchase_request
+from tests.drill.site import SCANS, SECONDS, TICKETS, Lane, Site, faster
 from tests.environment.access import Issuer
+from tests.environment.refusals import reason_of
 from tests.environment.waiting import eventually
 from ticketing.tickets.v1 import ticket_service_pb2 as tickets_pb
 
@@ -102,7 +104,7 @@ class Drill:
                     self.back_up(name)
             self.history.operate()
         if self._random.random() < 0.5:
-            self.history.settle()
+            self.history.callers.settle()
 
     def back_up(self, name: str) -> None:
         """Dump a database beside its running service."""
@@ -119,49 +121,103 @@ class Drill:
         for name, backup in self._backups.items():
             self.site.restore(name, backup.path)
         # The doors stay open: gates decide offline.
-        for lane in self.history.working():
+        for lane in self.history.doors.working():
             eventually(partial(_is_offline, lane))
         for _ in range(4):
-            self.history.scan()
-        if TICKETS in self._backups:
-            scans = self._backups[SCANS].number if SCANS in self._backups else self._end
-            moments = Moments(self._backups[TICKETS].number, scans)
-            named = self.history.world.retired_keys if SCANS in self._backups else ()
-            self._expected = expected_findings(log, moments, self.site.stripe, named)
+            self.history.doors.scan()
 
     def _recover(self) -> None:
         """Run the commands as docs/operations.md has them."""
         if self.result.restored == (TICKETS,):
             self.site.start(SCANS)
-            self.recover_tickets()
-            self.site.start(TICKETS)
+            self._recover_tickets(named_keys=(), delivered=())
         elif self.result.restored == (SCANS,):
             self.site.start(TICKETS)
-            self.recover_scans()
+            self._check_revocations(self.recover_scans())
+            self.recover_scans(*self._named_devices())
             self.site.start(SCANS)
         else:
             self.site.start(SCANS)
-            self.recover_scans(*self._named())
-            self.recover_tickets()
-            self.site.start(TICKETS)
-        self.history.connect()
+            keys = self.history.world.retired_keys
+            retired = ["--retire-keys", *sorted(map(str, keys))] if keys else []
+            self.recover_scans(*retired, *self._named_devices())
+            # Admissions that the gates have sent before the tickets are recovered are found by it.
+            self._recover_tickets(named_keys=keys, delivered=self._await_gates())
+        self.history.callers.connect()
 
-    def _named(self) -> list[str]:
-        """Return the options that name what neither database has, as the operator finds it in the logs."""
-        world = self.history.world
-        keys, devices = sorted(map(str, world.retired_keys)), sorted(world.revoked)
-        return [*(["--retire-keys", *keys] if keys else []), *(["--revoke-devices", *devices] if devices else [])]
+    def _recover_tickets(self, *, named_keys: Collection[int], delivered: Collection[str]) -> None:
+        """Recover the tickets database before its service starts, or beside it."""
+        scans = self._backups[SCANS].number if SCANS in self._backups else self._end
+        moments = Moments(self._backups[TICKETS].number, scans)
+        self._expected = expected_findings(self.history.log, moments, self.site.stripe, named_keys, delivered)
+        self.recover_tickets()
+        self.site.start(TICKETS)
+
+    def _named_devices(self) -> list[str]:
+        """Return the option that revokes again what the logs name, which neither database may have."""
+        revoked = sorted(self.history.world.revoked)
+        return ["--revoke-devices", *revoked] if revoked else []
+
+    def _check_revocations(self, lines: list[dict[str, Any]]) -> None:
+        """Compare the devices that the recovery of the scans database cannot vouch for with the log."""
+        log = self.history.log
+        reported, revoked = log.world(log.last_settled(self._end)).revoked, log.world().revoked
+        listed = {line["device_id"] for line in lines if line["kind"] == "active_device"}
+        for device_id in sorted(revoked):
+            name = log.world().devices[device_id]
+            if device_id in reported and device_id in listed:
+                self.result.violations.append(f"the revocation of {name} was reported, and did not come back")
+            is_revoked = self.site.read(
+                SCANS, f"SELECT revoke_time IS NOT NULL FROM devices WHERE device_id = '{device_id}'"
+            )
+            if not is_revoked and device_id not in listed:
+                self.result.violations.append(f"the revocation of {name} is lost, and the device is not listed")
+
+    def _await_gates(self) -> set[str]:
+        """Wait for the gates that can send everything before the ticket service runs; return their devices."""
+        lanes = {lane.device_id: lane for lane in self.history.doors.working() if lane.is_online}
+        keys = {key_id for (key_id,) in self.site.rows(SCANS, "SELECT key_id FROM signing_keys")}
+        for entry in self.history.log.of(Kind.SHOWN):
+            if key_of(entry.facts["token"]) not in keys:
+                # The backup lacks the key. The scan waits for the keys of the ticket service.
+                lanes.pop(entry.facts["device_id"], None)
+        resent = "SELECT device_id::text FROM devices WHERE resent_recovery_id IS NOT NULL"
+
+        def missing() -> set[str]:
+            answered = {device_id for (device_id,) in self.site.rows(SCANS, resent)}
+            # The service refuses a device or an event that the backup lacks.
+            return {key for key, lane in lanes.items() if key not in answered and lane.handheld.state != "REFUSED"}
+
+        eventually(missing, set(), seconds=SECONDS)
+        return {key for key, lane in lanes.items() if lane.handheld.state == "ONLINE"}
 
     def recover_tickets(self) -> None:
         """Recover the tickets database; judge what is lost, and accept it."""
         since = self._backups[TICKETS].time.isoformat()
         status, lines = self.command(TICKETS, "recover", "--json", "--since", since)
+        if self._random.random() < 0.5:
+            # The service may run beside the recovery; it refuses changes while a person judges what is lost.
+            self.site.start(TICKETS)
         if status:
+            if self.site.is_running(TICKETS):
+                self._check_refused()
             status, lines = self.command(TICKETS, "recover", "--json", "--accept")
         if status or not lines[-1]["clean"]:
             self.result.violations.append(f"recover of the tickets ended with {status}: {lines}")
         self._printed = lines[:-1]
         self.result.found.update(line["kind"] for line in self._printed)
+
+    def _check_refused(self) -> None:
+        """Try to buy while a person judges what is lost."""
+        shop, event_id = self.site.caller("service", "shop"), self.history.callers.events("PUBLISHED")[0]
+        try:
+            shop.ask(shop.purchases.PurchaseTickets, purchase_request(event_id, quantity=1, user_id="alice"))
+        except grpc.RpcError as error:
+            reason = reason_of(cast(Any, error))
+        else:
+            reason = "nothing"
+        if reason != "RECOVERING":
+            self.result.violations.append(f"a sale before the end of the recovery is refused with {reason}")
 
     def recover_scans(self, *words: str) -> list[dict[str, Any]]:
         """Begin or continue the recovery of the scans database."""
@@ -186,7 +242,7 @@ class Drill:
         yield f"backups at {[(name, one.number) for name, one in self._backups.items()]}, end at {self._end}"
 
     def _close_lanes(self) -> None:
-        for lane in self.history.lanes:
+        for lane in self.history.doors.lanes:
             lane.close()
 
     def _settle(self) -> None:
@@ -207,17 +263,17 @@ class Drill:
 
     def _reconnect(self) -> None:
         """Connect the gates again, and wait until they have sent what they have."""
-        for lane in self.history.lanes:
+        for lane in self.history.doors.lanes:
             if not lane.is_online:
                 lane.plug_in()
-        for lane in self.history.working():
+        for lane in self.history.doors.working():
             with contextlib.suppress(AssertionError):
                 lane.await_delivery()
             if lane.handheld.state == "REFUSED" and self._may_be_lost(lane):
                 self.history.log.add(Kind.DEVICE_LOST, device_id=lane.device_id)
             elif lane.handheld.state != "ONLINE":
                 self.result.violations.append(f"{lane.name} does not connect: {lane.handheld.connection.status}")
-            self.history.delivered(lane)
+            self.history.doors.delivered(lane)
         if SCANS in self.result.restored:
             lines = self.recover_scans("--wait", "30")
             self._note_scans(lines)
@@ -249,21 +305,21 @@ class Drill:
     def _probe(self) -> None:
         """Try what has to fail: void prints, used tickets, retired keys, revoked devices, repeated cancellations."""
         known = self.history.log.world(self.known)
-        lanes = {lane.event_id: lane for lane in self.history.working()}
+        lanes = {lane.event_id: lane for lane in self.history.doors.working()}
         for ticket in known.tickets.values():
             if (lane := lanes.get(ticket.event_id)) is not None and lane.handheld.state == "ONLINE":
                 self._probe_ticket(lane, ticket)
-        for lane in self.history.lanes:
+        for lane in self.history.doors.lanes:
             if lane.device_id in self.history.world.revoked:
                 self._probe_device(lane)
-        shop = self.history.shop
+        shop = self.history.callers.shop
         for ticket in self.history.world.tickets.values():
             if ticket.cancellation_id and ticket.ticket_id in known.tickets:
                 with contextlib.suppress(grpc.RpcError):
                     shop.ask(shop.tickets.CancelTicket, tickets_pb.CancelTicketRequest(ticket_id=ticket.ticket_id))
         for _ in range(4):
             with contextlib.suppress(grpc.RpcError):
-                self.history.buy()
+                self.history.sales.buy()
         self._settle()
 
     def _probe_ticket(self, lane: Lane, ticket: TicketState) -> None:
@@ -281,7 +337,7 @@ class Drill:
                 "it is blocked": ticket.is_blocked and world.tickets[ticket.ticket_id].is_blocked,
                 "it was admitted": was_shown,
             }
-            if any(reasons.values()) and self.history.show(lane, ticket, token):
+            if any(reasons.values()) and self.history.doors.show(lane, ticket, token):
                 why = ", ".join(reason for reason, is_true in reasons.items() if is_true)
                 self.result.violations.append(f"ticket {ticket.ticket_id} is admitted, although {why}")
 

@@ -8,13 +8,18 @@ Rules where something is unknowable, because no program that survived has it:
 3. Which ticket a refund was for, where both databases lack its cancellation and the payment was returned in part.
 4. Replication takes a moment: what was acknowledged since both services last agreed may be found or not. Admissions
    that gates send while the recovery runs may be found by it, or be reported after it.
+5. A revocation of a gate device that the ticket service did not have yet. The command lists the devices that it cannot
+   vouch for, and the operator revokes those again that the logs name.
+
+A gate keeps the tokens of the tickets that it has admitted, and a token proves its ticket and issue. So a ticket that both
+databases lack is found once its gate has sent the admission.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.drill.log import Kind, Log, TicketState, World
+from tests.drill.log import Kind, Log, PurchaseState, TicketState, World, key_of
 from tests.stand_ins.stripe import StripeStandIn
 
 Found = tuple[str, str]
@@ -36,22 +41,58 @@ class Expected:
     may: frozenset[Found]
 
 
-def expected_findings(log: Log, moments: Moments, stripe: StripeStandIn, named_keys: Collection[int]) -> Expected:
-    """Return the findings of the recovery of the tickets database; the operator has retired the named keys."""
-    own, decided = log.world(moments.tickets), log.world(moments.scans)
+def expected_findings(
+    log: Log, moments: Moments, stripe: StripeStandIn, named_keys: Collection[int], delivered: Collection[str]
+) -> Expected:
+    """Return the findings of the recovery of the tickets database.
+
+    Args:
+        named_keys: the keys that the operator has retired at the scan service.
+        delivered: the devices that had sent everything before the command ran.
+    """
+    own, decided, latest = log.world(moments.tickets), log.world(moments.scans), log.world()
+    admitted = [entry.facts for entry in log.of(Kind.SHOWN) if entry.facts["admitted"]]
+    sent = [facts for facts in admitted if facts["device_id"] in delivered]
     sets = [
         frozenset(
             _Findings(
-                own, log.world(reported), log.world(replicated), decided, moments, stripe, frozenset(named_keys)
+                own=own,
+                reported=log.world(reported),
+                replicated=_with_proofs(log.world(replicated), latest, own, proofs),
+                decided=decided,
+                purchases_made=latest.purchases,
+                moments=moments,
+                stripe=stripe,
+                named_keys=frozenset(named_keys),
             ).all()
         )
         for reported in range(log.last_settled(moments.tickets), moments.tickets + 1)
         for replicated in range(log.last_settled(moments.scans), moments.scans + 1)
+        for proofs in (sent, admitted)
     ]
-    sent_later = {
-        ("CHECK_IN_RESTORED", entry.facts["ticket_id"]) for entry in log.of(Kind.SHOWN) if entry.facts["admitted"]
-    }
+    sent_later = {("CHECK_IN_RESTORED", facts["ticket_id"]) for facts in admitted}
     return Expected(frozenset.intersection(*sets), frozenset.union(*sets, sent_later))
+
+
+def _with_proofs(replicated: World, latest: World, own: World, admitted: Iterable[dict[str, Any]]) -> World:
+    """Return what the scan service has once gates have sent these admissions with their tokens."""
+    tickets = dict(replicated.tickets)
+    for facts in admitted:
+        ticket = latest.tickets[facts["ticket_id"]]
+        # The scan service accepts no scan of an event that it lacks, and no token of a retired key.
+        if ticket.event_id not in replicated.events or key_of(facts["token"]) in latest.retired_keys:
+            continue
+        tokens = ticket.tokens[: ticket.tokens.index(facts["token"]) + 1]
+        there = tickets.get(ticket.ticket_id)
+        if there is None:
+            # A token does not show a block, so this database keeps its own.
+            here = own.tickets.get(ticket.ticket_id)
+            is_blocked = here is not None and here.is_blocked
+            there = replace(ticket, tokens=tokens, is_blocked=is_blocked, cancellation_id="", check_in_changes=0)
+        elif len(tokens) > there.issue:
+            there = replace(there, tokens=tokens)
+        tickets[ticket.ticket_id] = there
+    return replace(replicated, tickets=tickets)
 
 
 @dataclass
@@ -64,6 +105,8 @@ class _Findings:
     # The part of the feed that the scan service has, and its own decisions.
     replicated: World
     decided: World
+    # Every purchase of the log.
+    purchases_made: dict[str, PurchaseState]
     moments: Moments
     stripe: StripeStandIn
     named_keys: frozenset[int]
@@ -107,7 +150,7 @@ class _Findings:
         found, ticket_id = set[Found](), there.ticket_id
         here = self.own.tickets.get(ticket_id)
         decided = self.decided.tickets.get(ticket_id, there)
-        purchase = self.decided.purchases[there.purchase_id]
+        purchase = self.purchases_made[there.purchase_id]
         is_external = purchase.how == "external" and purchase.total > 0
         issue, is_blocked, price = 1, False, there.price
         if here is not None:

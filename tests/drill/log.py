@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from ticketing.admission.tokens import Token, read_token
+
 
 class Kind(StrEnum):
     """The kind of an acknowledged answer."""
@@ -222,3 +224,10 @@ class World:
         if not ticket.check_in_times or scan_time < min(ticket.check_in_times):
             ticket.check_in_changes += 1
         ticket.check_in_times.append(scan_time)
+
+
+def key_of(text: str) -> int:
+    """Return the id of the key that signed a token."""
+    token = read_token(text)
+    assert isinstance(token, Token)
+    return token.key_id

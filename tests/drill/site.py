@@ -110,8 +110,10 @@ class Site:
         }
 
     def start(self, *names: str) -> None:
-        """Start services."""
+        """Start those services that do not run."""
         for name in names:
+            if name in self._running:
+                continue
             environment = Environment(self.variables)
             app: TicketsApp | ScansApp
             if name == TICKETS:
@@ -121,11 +123,28 @@ class Site:
             self._run(app.start())
             self._running[name] = app
 
+    def is_running(self, name: str) -> bool:
+        """Return whether a service runs."""
+        return name in self._running
+
     def stop(self, *names: str) -> None:
         """Stop services, all by default."""
         for name in names or list(self._running):
             if (app := self._running.pop(name, None)) is not None:
                 self._run(app.stop())
+
+    def await_sweep(self, name: str) -> None:
+        """Wait until a sweeper of the ticket service has begun and ended a sweep."""
+        app = self._running[TICKETS]
+        record = next(task.record for task in app.tasks.running() if task.record.name == name)
+        times = set[float | None]()
+
+        def is_repeated() -> bool:
+            times.add(record.report_time)
+            # The sweep that has begun before may have missed something.
+            return len(times) > 2
+
+        eventually(is_repeated, seconds=SECONDS)
 
     def close(self) -> None:
         """Stop everything, and drop the databases."""

@@ -62,17 +62,21 @@ class Proxy:
 
     def _carry(self, near: socket.socket, far: socket.socket) -> None:
         with near, far:
-            back = threading.Thread(target=self._pass_on, args=(far, near), daemon=True)
+            back = threading.Thread(target=self._pass_on, args=(far, near), kwargs={"is_answer": True}, daemon=True)
             back.start()
-            self._pass_on(near, far)
+            self._pass_on(near, far, is_answer=False)
             back.join()
         with self._lock:
             del self._open[threading.current_thread()]
 
-    @staticmethod
-    def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+    def _is_delivered(self, *, is_answer: bool) -> bool:
+        """Wait as long as the network takes; return whether the received bytes go on to the other side."""
+        return True
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, *, is_answer: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
-                sink.sendall(data)
+                if self._is_delivered(is_answer=is_answer):
+                    sink.sendall(data)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_RDWR)

@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -84,7 +84,7 @@ class RecoverRun:
             sources = await self._sources(opened)
             recoveries = Recoveries(database, sources, self._clock)
             recovery = await recoveries.begin(since)
-            self._write("changes are refused until this recovery has ended")
+            self._write(f"changes are refused until this recovery has ended; {_restored_moment(recovery)}")
             await recoveries.restore_keys(recovery)
             events = await recoveries.restore_events(recovery)
             # Keys of the file of this host that neither database has are published now.
@@ -149,6 +149,12 @@ class RecoverRun:
             self._write("changes stay refused; judge what is lost, then run the command with --accept")
         else:
             self._write("changes stay refused; the audit has found a fault")
+
+
+def _restored_moment(recovery: Recovery) -> str:
+    if recovery.since is None:
+        return "the restored moment is not known"
+    return f"the database was restored to {recovery.since.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def _line(one: Finding) -> dict[str, object]:

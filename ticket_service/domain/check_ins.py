@@ -57,10 +57,11 @@ def judge(
     conflicts: list[CheckInConflict] = []
     for report in reports:
         ticket = stored.get((report.event_id, report.ticket_id))
-        if ticket is None or ticket.status in CANCELLED_STATUSES:
-            # A report without a check-in contradicts nothing.
-            if report.check_in_time is not None:
-                conflicts.append(CheckInConflict(report, ticket.status if ticket else None))
-        elif report.sequence > ticket.sequence:
+        is_cancelled = ticket is None or ticket.status in CANCELLED_STATUSES
+        if is_cancelled and report.check_in_time is not None:
+            conflicts.append(CheckInConflict(report, ticket.status if ticket else None))
+        elif ticket is not None and report.sequence > ticket.sequence:
+            # Also of a cancelled ticket: its check-in was annulled, the gate lost, and the report came after the
+            # cancellation.
             applied.append(report)
     return applied, conflicts

@@ -74,22 +74,31 @@ def decide(event: Event, gate: Gate, presented: PresentedTicket, scan_type: Scan
     `check_in` has the id, time and location of the scan, whatever its type. An admitted check-in stores it in the
     admission state.
     """
-    ticket = presented.ticket
-    if ticket.event_id != gate.event_id:
-        return Decision(DenialReason.WRONG_EVENT)
-    if scan_type is ScanType.CHECK_OUT:
-        return _check_out(ticket.admission)
-    reason = (
-        _event_reason(event, presented)
-        or _ticket_reason(presented)
-        or _type_reason(gate, presented)
-        or _time_reason(event, ticket, check_in)
-    )
+    reason = find_denial(event, gate, presented, scan_type, check_in.time)
     if reason is not None:
         return Decision(reason)
+    ticket = presented.ticket
+    if scan_type is ScanType.CHECK_OUT:
+        return _check_out(ticket.admission)
     if scan_type is ScanType.ACCESS:
         return _access(event.policy, ticket.admission)
     return _check_in(event, ticket.admission, check_in)
+
+
+def find_denial(
+    event: Event, gate: Gate, presented: PresentedTicket, scan_type: ScanType, time: datetime
+) -> DenialReason | None:
+    """Return the reason that denies a scan at `time` whatever the admission state; None where there is none."""
+    if presented.ticket.event_id != gate.event_id:
+        return DenialReason.WRONG_EVENT
+    if scan_type is ScanType.CHECK_OUT:
+        return None
+    return (
+        _event_reason(event, presented)
+        or _ticket_reason(presented)
+        or _type_reason(gate, presented)
+        or _time_reason(event, presented.ticket, time)
+    )
 
 
 def _event_reason(event: Event, presented: PresentedTicket) -> DenialReason | None:
@@ -111,11 +120,11 @@ def _type_reason(gate: Gate, presented: PresentedTicket) -> DenialReason | None:
     return None
 
 
-def _time_reason(event: Event, ticket: Ticket, check_in: CheckIn) -> DenialReason | None:
+def _time_reason(event: Event, ticket: Ticket, time: datetime) -> DenialReason | None:
     begin, end = ticket.valid_from_time or event.valid_from_time, ticket.valid_until_time or event.valid_until_time
-    if begin is not None and check_in.time < begin:
+    if begin is not None and time < begin:
         return DenialReason.NOT_YET_VALID
-    return DenialReason.EXPIRED if end is not None and check_in.time > end else None
+    return DenialReason.EXPIRED if end is not None and time > end else None
 
 
 def _check_in(event: Event, admission: AdmissionState, check_in: CheckIn) -> Decision:

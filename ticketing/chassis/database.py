@@ -63,9 +63,10 @@ IDLE_MILLISECONDS: Final = 60_000
 # Lists, searches and counts share a few connections, on which a statement ends sooner than a change.
 READ_THREADS: Final = 2
 READ_MILLISECONDS: Final = {"statement_timeout": 5_000}
-# After a read, its thread rests this many times as long as the read took, at most MAX_REST_SECONDS. So all lists of a
-# process use less than half a core, and one caller that reads page after page leaves the rest to others.
-READ_REST: Final = 4.0
+# After a read, its thread rests this many times as long as the read took, at most MAX_REST_SECONDS. The messages of a long
+# list take the event loop as long as its read, and both threads serve one caller in turns. So all lists of a process use
+# less than half a core, and one caller that reads page after page leaves the rest to others.
+READ_REST: Final = 8.0
 MAX_REST_SECONDS: Final = 1.0
 
 

@@ -245,7 +245,8 @@ class Fields(Generic[M]):
             years = [Timestamp(seconds=seconds).ToDatetime().year for seconds in (first, last)]
             self.violate(field, f"is not a time within the years {years[0]} to {years[1]}")
             return EPOCH
-        return value.ToDatetime(tzinfo=UTC)
+        # Timestamp.ToDatetime does the same in Python and takes three times as long.
+        return EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1_000)
 
 
 def read_uuid(request: Message, field: str) -> UUID:

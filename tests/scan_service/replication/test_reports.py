@@ -1,7 +1,9 @@
 """Tests of the reports of check-ins and incidents: each is reported once, as soon as the ticket service answers."""
 
+import itertools
 import uuid
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from nacl.signing import SigningKey
@@ -182,4 +184,23 @@ async def test_a_full_batch_of_locked_tickets_is_reported_after_a_pause(database
     assert await task.step() is False
     tickets[0].locked_tickets = set()
     assert await task.step() is True
+    task.start()
+
+
+async def test_reports_rest_after_a_full_batch_in_proportion_to_its_time(database, paired, tickets, monkeypatch):
+    rests = []
+
+    async def rest(seconds):
+        rests.append(seconds)
+
+    monkeypatch.setattr(reports, "MAX_CHECK_INS", 2)
+    [task] = await until(lambda: [t for t in paired.app.tasks.running() if t.record.name == "check_in_reports"])
+    await task.stop()
+    monkeypatch.setattr(reports, "asyncio", SimpleNamespace(sleep=rest))
+    monkeypatch.setattr(reports, "monotonic", itertools.count().__next__)
+    for _ in range(3):
+        checked_in(database)
+    # Two readings of this clock are one second apart.
+    assert [await task.step(), rests] == [True, [reports.REST]]
+    assert [await task.step(), rests] == [False, [reports.REST]]
     task.start()

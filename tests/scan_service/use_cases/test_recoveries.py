@@ -253,6 +253,39 @@ async def test_without_a_moment_the_last_time_that_the_service_ran_counts(databa
     assert lines[0]["complete"] is True
 
 
+async def test_a_later_moment_of_the_same_restore_continues_the_recovery(database, recovered: Recover):
+    earlier, later = since(), since()
+    [first, *_] = await recovered(*earlier)
+    [second, *_] = await recovered(*later)
+    assert (second["recovery_id"], second["since_time"]) == (first["recovery_id"], first["since_time"])
+
+
+async def test_a_restore_during_a_recovery_asks_the_gates_again(database, recovered: Recover):
+    [first, *_] = await recovered(*since())
+    moment = since()
+    [second, *_] = await recovered(*moment)
+    assert second["recovery_id"] != first["recovery_id"]
+    assert second["since_time"] == moment[1]
+
+
+async def test_a_gate_that_has_not_answered_is_asked_for_the_earlier_loss_too(
+    database, paired, orga, recovered: Recover
+):
+    await enrolled(paired, orga, "Switched off")
+    [first, *_] = await recovered(*since())
+    [second, *_] = await recovered(*since())
+    assert second["recovery_id"] != first["recovery_id"]
+    assert second["since_time"] == first["since_time"]
+
+
+async def test_the_moment_that_a_recovery_keeps_is_printed(database, recovered: Recover):
+    earlier, later = since(), since()
+    await recovered(*earlier)
+    lines: list[str] = []
+    await asyncio.to_thread(recover, database.url, parsed(*later), lines.append)
+    assert any(line.startswith("the moment stays ") for line in lines)
+
+
 async def test_keys_are_retired_and_devices_revoked_by_the_same_command(database, paired, recovered: Recover):
     await recovered(*since(), "--retire-keys", "1", "--revoke-devices", "all")
     assert database.value("SELECT count(*) FROM retired_keys") == 1
@@ -304,6 +337,22 @@ async def test_revoked_devices_stay_revoked_and_enrolled_ones_go_on(
     pending = {line["name"] for line in lines if line["kind"] == "pending_device"}
     assert pending == {"Late", "New"}
     assert new_id in {line.get("device_id") for line in lines}
+
+
+async def test_devices_without_a_revocation_are_listed_until_they_are_revoked(
+    database, paired, orga, recovered: Recover
+):
+    stolen_id, stolen = await enrolled(paired, orga, "Stolen")
+    backup, moment = back_up(database.url), since()
+    # The ticket service does not have the revocation yet.
+    await paired.devices.RevokeDevice(devices_pb.RevokeDeviceRequest(device_id=stolen_id), metadata=orga)
+    restore(database.url, backup)
+    listed = [line["name"] for line in await recovered(*moment) if line["kind"] == "active_device"]
+    assert listed == ["Stolen"]
+    await enrolled(paired, orga, "Enrolled after the restore")
+    lines = await recovered("--revoke-devices", stolen_id)
+    assert [line for line in lines if line["kind"] == "active_device"] == []
+    assert not await opens(paired, database.event(), stolen)
 
 
 async def last_of(device: Device) -> Any:

@@ -8,9 +8,11 @@ import grpc
 import pytest
 from nacl.signing import SigningKey
 
+from scan_service import app
+from scan_service.use_cases.upload_pace import UPLOAD_REST, UploadPace
 from tests.environment.refusals import refusal
 from tests.environment.waiting import until
-from tests.scanning.gates import Device, token_of
+from tests.scanning.gates import Device, running_service, token_of
 from tests.scanning.uploads import ACCESS, ADMITTED, BEGIN, DENIED, MINUTE, OUT, decided
 from ticketing.scans.v1 import error_reason_pb2, scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
@@ -419,6 +421,33 @@ async def test_a_waiting_upload_delays_no_live_scan(database, service, device):
     assert len((await device.receive()).uploaded.results) == 1
     assert len((await device.receive()).uploaded.rejected) == 1
     assert await device.receive() is grpc.aio.EOF
+
+
+async def test_uploads_rest_after_a_batch_beside_a_live_scan(database, settings, issuer, monkeypatch):
+    now, rests = 1_000.0, []
+
+    async def rest(seconds):
+        rests.append(seconds)
+
+    monkeypatch.setattr(app, "UploadPace", lambda: UploadPace(lambda: now, rest))
+    async with running_service(settings, database.url, issuer) as service:
+        device, gate = Device(service), Device(service)
+        event_id = database.event()
+        await device.open(event_id)
+        await gate.open(event_id)
+        ticket, other = database.ticket(event_id), database.ticket(event_id)
+        with database.engine.begin() as connection:
+            connection.exec_driver_sql(f"SELECT 1 FROM tickets WHERE ticket_id = '{ticket.ticket_id}' FOR UPDATE")
+            await device.send(upload=pb.Upload(scans=[decided(ticket.token)]))
+            await until(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+            await gate.scan(other.token)
+            now += 0.05
+        await device.receive()
+        assert rests == []
+        for _ in range(2):
+            await upload(device, decided(other.token))
+    # No live scan came beside the second batch.
+    assert rests == [pytest.approx(UPLOAD_REST * 0.05)]
 
 
 async def test_draining_answers_uploads_before_reconnect(database, service, device):

@@ -104,7 +104,7 @@ async def test_a_worker_of_lower_priority_draws_and_ends_with_the_drawers(tmp_pa
     assert [content[:4] for content in contents] == [b"\x89PNG", b"<svg", b"%PDF", b"BEGI", b"PK\x03\x04", b"http"]
     assert read_qr_codes(contents[0]) == [files[0].tickets[0].secrets.token]
     [worker] = workers()
-    assert worker.nice() == os.getpriority(os.PRIO_PROCESS, 0) + NICE
+    assert worker.nice() == max(NICE, os.getpriority(os.PRIO_PROCESS, 0))
     await drawers.close()
     assert workers() == []
 

@@ -47,7 +47,8 @@ async def test_relay_runs_as_its_own_process(shop, environment_of, tickets_url):
             await until(lambda: delivered in read(f"{url}/metrics"))
             assert '"ok"' in read(f"{url}/readyz")
             [relay] = [child for child in psutil.Process().children() if child.cmdline()[-1] == "relay"]
-            assert relay.nice() == psutil.Process().nice() + NICE
+            # The system has no lower priority than 19.
+            assert relay.nice() == min(psutil.Process().nice() + NICE, 19)
             assert await asyncio.to_thread(process.end) == 0
     [post] = hook.taken
     assert post.event["type"] == "ticketing.purchase.completed"

@@ -41,4 +41,10 @@ def test_a_check_in_of_an_unknown_ticket_is_a_conflict_without_status():
 def test_a_report_without_a_check_in_contradicts_nothing():
     annulled = replace(REPORT, check_in_time=None)
     assert judge([annulled], {}) == ([], [])
-    assert judge([annulled], {KEY: ReportedTicket(TicketStatus.REFUNDED, 1)}) == ([], [])
+    assert judge([annulled], {KEY: ReportedTicket(TicketStatus.REFUNDED, 3)}) == ([], [])
+
+
+def test_an_annulment_is_applied_to_a_cancelled_ticket():
+    annulled = replace(REPORT, check_in_time=None)
+    for status in (TicketStatus.CANCELLED, TicketStatus.REFUNDED):
+        assert judge([annulled], {KEY: ReportedTicket(status, 2)}) == ([annulled], [])

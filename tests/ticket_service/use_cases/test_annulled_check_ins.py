@@ -103,6 +103,19 @@ async def test_an_annulled_check_in_is_refunded_in_full_once(night):
     assert (await row(night.database, events, event_id=night.event_id)).reserved == 0
 
 
+async def test_an_annulment_clears_the_check_in_of_a_ticket_cancelled_meanwhile(night, scans):
+    ticket_id, _ = night.ticket_ids
+    scans.fails_with = grpc.StatusCode.UNAVAILABLE
+    await night.cancellations.cancel(OLGA, ticket_id, "ill")
+    # A gate admits the ticket and annuls the scan; the cancellation then wins, and the report of the annulment comes last.
+    await night.report(ticket_id, 1, stands=True)
+    scans.fails_with = None
+    await night.sweep()
+    assert await night.report(ticket_id, 2, stands=False) == []
+    stored = await row(night.database, tickets, ticket_id=ticket_id)
+    assert (stored.status, stored.check_in_time, stored.check_in_sequence) == ("CANCELLED", None, 2)
+
+
 async def test_an_annulment_is_refunded_when_its_check_in_was_never_reported(night, scans):
     ticket_id, _ = night.ticket_ids
     scans.admitted[str(ticket_id)] = night.clock.now

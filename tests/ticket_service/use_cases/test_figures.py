@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 from tests.environment.clock import SettableClock
 from tests.environment.messages import at
 from tests.selling.shop import STANDARD, VIP, Shop, money
+from ticket_service import app
 from ticket_service.domain.figures import places_left
 from ticket_service.store import figures as store
 from ticket_service.use_cases.figures import MAX_NAME, FiguresExport
@@ -34,6 +35,20 @@ def test_places_left_are_the_fewest_that_a_bound_permits(
     capacity: int | None, offers: list[tuple[int | None, int]], left: int | None
 ) -> None:
     assert places_left(capacity, 30, offers) == left
+
+
+@pytest.fixture(autouse=True)
+def _own_export_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the export of the service from setting the same gauges: both stand in one process here."""
+
+    class NoExport:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        async def sweep(self) -> bool:
+            return False
+
+    monkeypatch.setattr(app, "FiguresExport", NoExport)
 
 
 def value(metric: str, **labels: str) -> float | None:

@@ -1,0 +1,1 @@
+"""Proof under fire: both services as processes under a load of clients, while a seeded nemesis breaks everything."""
