@@ -43,7 +43,13 @@ ORDERS = st.fixed_dictionaries(
 
 
 def sale_of(event: Event, context: SaleContext, **fields: Any) -> Sale:
-    usual = {"caller": "shop", "request_id": new_id(), "fingerprint": b"", "email": "", "expected_total": None}
+    usual: dict[str, Any] = {
+        "caller": "shop",
+        "request_id": new_id(),
+        "fingerprint": b"",
+        "email": "",
+        "expected_total": None,
+    }
     order = Order(**usual, event_id=event.event_id, organizer_id=None, own_events_only=False, **fields)
     found = answer(order, SalesBatch({event.event_id: Inventory(event)}, {}, {}), context)
     assert isinstance(found, Sale)
