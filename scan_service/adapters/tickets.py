@@ -23,6 +23,8 @@ from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceS
 SILENCE_SECONDS: Final = 1.0
 # A page of a list, for which nobody waits at a gate, may take longer than a call.
 LIST_SECONDS: Final = 15.0
+# The number of check-ins that are written before the event loop runs other tasks: live scans wait for the whole slice.
+SLICE: Final = 128
 
 T = TypeVar("T")
 
@@ -47,8 +49,12 @@ class TicketService:
 
         The ticket service records no check-in of a ticket that another session has locked.
         """
+        request = convert.check_ins_request()
+        for begin in range(0, len(check_ins), SLICE):
+            convert.add_check_ins(request, check_ins[begin : begin + SLICE])
+            await asyncio.sleep(0)
         call = TicketFeedServiceStub(self._peer.channel).ReportCheckIns(
-            convert.check_ins_request(check_ins), timeout=CALL_SECONDS, metadata=self._peer.metadata()
+            request, timeout=CALL_SECONDS, metadata=self._peer.metadata()
         )
         response = await _answer(call)
         locked = frozenset(response.locked)

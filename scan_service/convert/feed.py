@@ -83,19 +83,21 @@ def watch_request(position: FeedPosition) -> pb.WatchTicketsRequest:
     return pb.WatchTicketsRequest(after_revisions=position.revisions, epoch=position.epoch, max_events=MAX_EVENTS)
 
 
-def check_ins_request(check_ins: Sequence[CheckInReport]) -> pb.ReportCheckInsRequest:
-    """Build the report of the first effective check-in of each ticket."""
-    return pb.ReportCheckInsRequest(
-        skip_locked=True,
-        check_ins=[
-            pb.CheckIn(
-                event_id=check_in.event_id,
-                ticket_id=check_in.ticket_id,
-                check_in_time=timestamp(check_in.check_in_time),
-                sequence=check_in.sequence,
-            )
-            for check_in in check_ins
-        ],
+def check_ins_request() -> pb.ReportCheckInsRequest:
+    """Build a report without check-ins, which `add_check_ins` adds."""
+    return pb.ReportCheckInsRequest(skip_locked=True)
+
+
+def add_check_ins(request: pb.ReportCheckInsRequest, check_ins: Sequence[CheckInReport]) -> None:
+    """Add the first effective check-in of each ticket to a report."""
+    request.check_ins.extend(
+        pb.CheckIn(
+            event_id=check_in.event_id,
+            ticket_id=check_in.ticket_id,
+            check_in_time=timestamp(check_in.check_in_time),
+            sequence=check_in.sequence,
+        )
+        for check_in in check_ins
     )
 
 

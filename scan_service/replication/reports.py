@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Final
-from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
@@ -54,8 +53,8 @@ class Reports:
             return False
         conflicts, recorded = await self._tickets.report_check_ins(check_ins)
         locked = [conflict for conflict in conflicts if not await self._record_conflict(conflict)]
-        waiting = {(conflict.event_id, conflict.ticket_id) for conflict in locked}
-        confirmed = [report for report in recorded if (UUID(report.event_id), UUID(report.ticket_id)) not in waiting]
+        waiting = {(str(conflict.event_id), str(conflict.ticket_id)) for conflict in locked}
+        confirmed = [report for report in recorded if (report.event_id, report.ticket_id) not in waiting]
         marked = await self._database.run(lambda connection: reports.mark_check_ins_reported(connection, confirmed))
         if len(check_ins) < MAX_CHECK_INS or marked == 0:
             # A full batch of locked tickets must not be reported again without a pause.

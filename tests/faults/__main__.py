@@ -10,7 +10,9 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-# gRPC reads this when it is imported, and otherwise prints a line for each process that is started beside its threads.
+# gRPC reads these when it is imported. Its handlers of fork() have ended a run: the database server is started beside the
+# threads of the clients.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from tests.faults.guards import GUARDS

@@ -71,9 +71,9 @@ class Clock:
         """Return whether clients begin new work."""
         return not self.stopped.is_set()
 
-    def stop(self) -> None:
+    def stop(self, patience_seconds: float) -> None:
         """Let clients finish what they have begun."""
-        self.patience_until = time.monotonic() + PATIENCE_SECONDS
+        self.patience_until = time.monotonic() + patience_seconds
         self.stopped.set()
 
 

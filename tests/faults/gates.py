@@ -17,6 +17,7 @@ import grpc
 from tests.environment.waiting import eventually
 from tests.faults.callers import CHANNEL_OPTIONS, RETRY_SECONDS, Clock
 from tests.faults.record import OK, Record
+from tests.faults.site import START_SECONDS
 from tests.faults.world import SoldTicket, World
 from tests.gate.venue import Handheld
 from ticketing.admission.scans import Gate
@@ -264,7 +265,7 @@ class Lane:
             self._stack, address, (), gate, path, credential=Credential(token), clock=self.wall_clock
         )
         self.handheld.connect().follow()
-        eventually(lambda: self.handheld.store.replica_state(gate.event_id).is_complete)
+        eventually(lambda: self.handheld.store.replica_state(gate.event_id).is_complete, seconds=START_SECONDS)
         # By text, the time of its last scan here.
         self._scanned: dict[str, float] = {}
 

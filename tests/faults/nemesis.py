@@ -26,6 +26,8 @@ MIN_GAP_SECONDS, MAX_GAP_SECONDS = 0.2, 2.0
 # The clock of a service jumps between these bounds. Work that is due by a fast clock waits so long once the clock is right
 # again, and the run with it. A slow clock may be an hour behind, because access tokens last so long.
 MIN_JUMP_SECONDS, MAX_JUMP_SECONDS = -1_800.0, 15.0
+# A lock that lasts shows who waits for it.
+LONG_LOCK_SECONDS: Final = 4.0
 MAX_DEVICE_JUMP_SECONDS: Final = 7 * 86_400
 # The operations of the payment provider that fail.
 OPERATIONS: Final = ("create", "confirm", "cancel", "retrieve", "refund")
@@ -151,14 +153,14 @@ class Nemesis:
 
     def _stop_database(self, _injection: Injection) -> None:
         with self._database:
-            self._site.break_database(signal.SIGQUIT)
+            self._site.database.restart(signal.SIGQUIT)
 
     def _kill_database(self, _injection: Injection) -> None:
         with self._database:
-            self._site.break_database(signal.SIGKILL)
+            self._site.database.restart(signal.SIGKILL)
 
     def _pause_database(self, injection: Injection) -> None:
-        with self._database, stopped(self._site.cluster.url()):
+        with self._database, stopped(self._site.database.url()):
             self._wait(injection)
 
     def _cut_databases(self, injection: Injection) -> None:
@@ -240,13 +242,13 @@ class Nemesis:
     def _lock_rows(self, injection: Injection) -> None:
         """Lock the row of an event, or all of its tickets, as a person with psql does."""
         event = self._pick(injection, self._world.events)
-        service = TICKETS if injection.target * 7919 % 1 < 0.5 else SCANS
-        table = "events" if injection.target * 104_729 % 1 < 0.5 else "tickets"
+        alone = tuple(self._only) == ("lock rows",)
+        service = TICKETS if alone or injection.target * 7919 % 1 < 0.5 else SCANS
+        table = "events" if alone or injection.target * 104_729 % 1 < 0.5 else "tickets"
         with suppress(psycopg2.Error), connected(self._site.urls[service]) as cursor:
             cursor.execute(f"SELECT FROM {table} WHERE event_id = '{event.event_id}' FOR UPDATE")
-            alone = tuple(self._only) == ("lock rows",)
             number = self._record.begin("lock", event_id=event.event_id, service=service, table=table, alone=alone)
-            self._wait(injection)
+            self._ends.wait(LONG_LOCK_SECONDS if alone else injection.seconds)
             self._record.end(number)
 
     def _wait(self, injection: Injection) -> None:

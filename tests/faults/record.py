@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,18 +39,22 @@ class Record:
         self._path = path
         self._file = path.open("w")
         self._lock = threading.Lock()
-        self._count = 0
+        self._kinds: list[str] = []
+        # The answers so far, by the kind of their operation.
+        self.answers = Counter[str]()
 
     def begin(self, kind: str, **facts: Any) -> int:
         """Record that a client sends a request; return the number of the operation."""
         with self._lock:
-            self._count += 1
-            self._write({"number": self._count, "kind": kind, "sent": monotonic(), "facts": facts})
-            return self._count
+            self._kinds.append(kind)
+            number = len(self._kinds)
+            self._write({"number": number, "kind": kind, "sent": monotonic(), "facts": facts})
+            return number
 
     def end(self, number: int, outcome: str = OK, **answer: Any) -> None:
         """Record the answer of an operation."""
         with self._lock:
+            self.answers[self._kinds[number - 1]] += 1
             self._write({"number": number, "answered": monotonic(), "outcome": outcome, "answer": answer})
 
     def close(self) -> None:

