@@ -46,7 +46,6 @@ from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
 Call: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-
 STREAMS: Final = Gauge("ticketing_gate_streams", "Open streams of gates.")
 RECONNECT_WITHIN: Final = timedelta(seconds=2)
 
@@ -201,7 +200,6 @@ class Stream:
             self._work.set_result(None)
 
     async def _wait(self) -> None:
-        # A future costs a third of an asyncio.Event.
         self._work = asyncio.get_running_loop().create_future()
         await self._work
 

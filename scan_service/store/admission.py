@@ -271,8 +271,7 @@ def write_arguments(
 def _group_admissions(scans: Sequence[Scan]) -> Sequence[str | None]:
     if all(scan.group is None and scan.group_scan_id is None for scan in scans):
         return []
-    rows = [group_row(scan) for scan in scans]
-    return [None if row is None else json.dumps(row) for row in rows]
+    return [None if (row := group_row(scan)) is None else json.dumps(row) for scan in scans]
 
 
 def _check_ins(check_ins: Sequence[CheckIn | None]) -> tuple[str, str, str]:
