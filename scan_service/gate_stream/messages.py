@@ -6,7 +6,7 @@ from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
 
-from scan_service.convert.scans import scan_message
+from scan_service.convert.scans import fill_scan
 from scan_service.domain.gates import GateOpening
 from scan_service.domain.recoveries import Resend
 from ticketing.admission.scans import Scan
@@ -45,12 +45,16 @@ def opened_message(opening: GateOpening, allowed: Credits) -> pb.StreamScansResp
 
 def result_message(scan: Scan) -> pb.StreamScansResponse:
     """Build the answer to a live scan."""
-    return pb.StreamScansResponse(result=scan_message(scan))
+    message = pb.StreamScansResponse()
+    fill_scan(message.result, scan)
+    return message
 
 
 def annulled_message(scan: Scan) -> pb.StreamScansResponse:
     """Build the answer to a `passage` that annulled its scan."""
-    return pb.StreamScansResponse(annulled=scan_message(scan))
+    message = pb.StreamScansResponse()
+    fill_scan(message.annulled, scan)
+    return message
 
 
 def rejection(scan_id: str, failure: Failure) -> pb.Rejection:

@@ -6,12 +6,13 @@ the batcher, so several scans of one device share a batch. Twice the credits of 
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from time import perf_counter
-from typing import Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
+import grpc.aio
 from prometheus_client import Gauge
 
 from scan_service.convert.annulments import read_annulment
@@ -44,12 +45,12 @@ from ticketing.chassis.waits import note_ids
 from ticketing.scans.v1 import scan_pb2
 from ticketing.scans.v1 import scan_service_pb2 as pb
 
+Call: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 STREAMS: Final = Gauge("ticketing_gate_streams", "Open streams of gates.")
 RECONNECT_WITHIN: Final = timedelta(seconds=2)
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(NamedTuple):
     """A scan or a passage whose answer is outstanding."""
 
     # The text that the device sent.
@@ -86,17 +87,15 @@ class Streams:
         self._draining = False
         STREAMS.set_function(self._open.__len__)
 
-    async def run(
-        self, messages: AsyncIterator[object], caller: Caller
-    ) -> AsyncGenerator[pb.StreamScansResponse, None]:
+    async def run(self, call: Call, caller: Caller) -> None:
         """Serve one stream until its device, its credential or this service ends it."""
-        stream = Stream(self._dependencies, caller, messages)
+        stream = Stream(self._dependencies, caller, call)
         self._open.add(stream)
         if self._draining:
             stream.drain()
         try:
             while (response := await stream.next()) is not None:
-                yield response
+                await call.write(response)
                 stream.note_written()
         finally:
             self._open.discard(stream)
@@ -125,9 +124,9 @@ class Streams:
 
 
 class Stream:
-    """The stream of one gate; `messages` has a StreamScansRequest each, or MALFORMED where parsing failed."""
+    """The stream of one gate; `call` reads a StreamScansRequest each, or MALFORMED where parsing failed."""
 
-    def __init__(self, dependencies: StreamDependencies, caller: Caller, messages: AsyncIterator[object]) -> None:
+    def __init__(self, dependencies: StreamDependencies, caller: Caller, call: Call) -> None:
         self._dependencies = dependencies
         self._caller = caller
         # The value is empty where the caller is not a gate device.
@@ -145,9 +144,9 @@ class Stream:
         self._arrival: float | None = None
         self._draining = False
         self._reconnect_sent = False
-        # The event is set when the writer has work: an answer is there, or the stream ends.
-        self._wakeup = asyncio.Event()
-        self._reading = asyncio.create_task(self._read(messages), name="stream reader")
+        # The future on which the writer waits for work: an answer is there, or the stream ends.
+        self._work: asyncio.Future[None] | None = None
+        self._reading = asyncio.create_task(self._read(call), name="stream reader")
         self._reading.add_done_callback(lambda _: self._wake())
 
     async def next(self) -> pb.StreamScansResponse | None:
@@ -197,11 +196,12 @@ class Stream:
             self._send(resend_message(resend))
 
     def _wake(self) -> None:
-        self._wakeup.set()
+        if self._work is not None and not self._work.done():
+            self._work.set_result(None)
 
     async def _wait(self) -> None:
-        self._wakeup.clear()
-        await self._wakeup.wait()
+        self._work = asyncio.get_running_loop().create_future()
+        await self._work
 
     def drain(self) -> None:
         """End the stream once the accepted scans are answered."""
@@ -234,8 +234,8 @@ class Stream:
         except Failure as failure:
             return rejected_message(outgoing.scan_id, failure)
 
-    async def _read(self, messages: AsyncIterator[object]) -> None:
-        async for message in messages:
+    async def _read(self, call: Call) -> None:
+        while (message := await call.read()) is not grpc.aio.EOF:
             if self._draining:
                 # The device repeats the message on its next stream.
                 continue

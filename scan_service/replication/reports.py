@@ -29,6 +29,8 @@ PAUSE_SECONDS: Final = 0.5
 # The rest after a full call, as a multiple of its time. While thousands of check-ins wait, such as after uploads, their
 # reports use a fifth of one core of both services and of PostgreSQL, so that live scans and sales have the others.
 REST: Final = 4.0
+# A call that waited for another process or a locked row used no core.
+MAX_REST_SECONDS: Final = 1.0
 
 
 class Reports:
@@ -59,7 +61,7 @@ class Reports:
         if len(check_ins) < MAX_CHECK_INS or marked == 0:
             # A full batch of locked tickets must not be reported again without a pause.
             return False
-        await asyncio.sleep(REST * (monotonic() - begin))
+        await asyncio.sleep(min(REST * (monotonic() - begin), MAX_REST_SECONDS))
         return True
 
     async def report_incidents(self) -> bool:

@@ -1,10 +1,12 @@
 """The servicer of ScanService."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
+
+import grpc.aio
 
 from scan_service.convert.annulments import read_annulment
 from scan_service.convert.attempts import AttemptParser
@@ -69,9 +71,12 @@ class ScansServicer(ScanServiceServicer):
         SECONDS.observe(perf_counter() - arrival)
         return pb.ScanTicketResponse(scan=scan_message(scan))
 
-    def StreamScans(self, request_iterator: AsyncIterator[Any], _context: Any) -> AsyncIterator[pb.StreamScansResponse]:  # noqa: N802 - the contract's name
+    # The types of the stubs have no streams that read and write by the context.
+    async def StreamScans(  # type: ignore[override]  # noqa: N802 - the contract's name
+        self, _requests: object, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
         """Serve a gate's stream."""
-        return self._use.streams.run(request_iterator, current_caller())
+        await self._use.streams.run(context, current_caller())
 
     async def ValidateTicket(self, request: pb.ValidateTicketRequest, _context: Any) -> pb.ValidateTicketResponse:  # noqa: N802 - the contract's name
         """Decide a scan without recording it."""

@@ -85,8 +85,8 @@ STATEMENTS: Final[Mapping[str, str]] = {
     # Batches in which a group is scanned: a further join would slow all others.
     "lock_and_read_groups": f"""(uuid[], uuid[], bytea[], uuid[], uuid[], bytea[], uuid[], uuid[]) AS
         {_lock_and_read(LOCK_GROUPS_OF, "$7", "$8")}""",
-    # Only uploads have annulments, violations (`doubt`) and doubtful times, and few batches have looked-up tickets or
-    # groups; unnest fills shorter arrays with NULL.
+    # Only uploads have annulments, violations (`doubt`) and doubtful times, and few batches have denials, earlier
+    # check-ins, looked-up tickets or groups; unnest fills shorter arrays with NULL.
     "write": """(timestamptz, boolean,
                  uuid[], uuid[], text[], text[], text[], text[], text[], uuid[], uuid[], text[],
                  text[], text[], text[], uuid[], timestamptz[], text[], jsonb[], timestamptz[], integer[],
@@ -242,7 +242,7 @@ def write_arguments(
         array([mask_code(scan.code) for scan in scans]),
         array([scan.scan_type for scan in scans]),
         array([scan.verdict for scan in scans]),
-        array([scan.denial_reason for scan in scans]),
+        array([scan.denial_reason for scan in scans] if any(scan.denial_reason for scan in scans) else []),
         ids([scan.ticket_id for scan in scans]),
         ids([scan.event_id for scan in scans]),
         array([scan.ticket_type for scan in scans]),
@@ -271,11 +271,12 @@ def write_arguments(
 def _group_admissions(scans: Sequence[Scan]) -> Sequence[str | None]:
     if all(scan.group is None and scan.group_scan_id is None for scan in scans):
         return []
-    rows = [group_row(scan) for scan in scans]
-    return [None if row is None else json.dumps(row) for row in rows]
+    return [None if (row := group_row(scan)) is None else json.dumps(row) for scan in scans]
 
 
 def _check_ins(check_ins: Sequence[CheckIn | None]) -> tuple[str, str, str]:
+    if not any(check_ins):
+        return "{}", "{}", "{}"
     return (
         ids([None if check_in is None else check_in.scan_id for check_in in check_ins]),
         times([None if check_in is None else check_in.time for check_in in check_ins]),

@@ -36,6 +36,9 @@ TICKET_COLUMNS: Final = (
     "sequence",
     "purchase_id",
 )
+# A look-up in a dictionary takes a tenth of the time of a call of the enum.
+_TYPES: Final = {str(one): one for one in TicketType}
+_STATUSES: Final = {str(one): one for one in TicketStatus}
 
 
 def ticket_of(row: tuple[Any, ...]) -> Ticket:
@@ -46,8 +49,8 @@ def ticket_of(row: tuple[Any, ...]) -> Ticket:
     return Ticket(
         event_id=event_id,
         ticket_id=ticket_id,
-        ticket_type=None if kind is None else TicketType(kind),
-        status=TicketStatus(status),
+        ticket_type=None if kind is None else _TYPES[kind],
+        status=_STATUSES[status],
         valid_from_time=begin,
         valid_until_time=end,
         issue=issue,

@@ -77,12 +77,12 @@ class ScanBatch:
         if not isinstance(presented, PresentedTicket):
             scan = self._describe(attempt, fingerprint, presented, Decision(presented), self.now)
             return self._record(scan if group is None else replace(scan, group=group))
-        current = self._with_current_admission(presented.ticket)
-        if current is not presented.ticket:
-            presented = replace(presented, ticket=current)
+        key = _key(presented.ticket)
+        if key in self._times:
+            presented = replace(presented, ticket=self._with_current_admission(presented.ticket))
         if group is not None:
             return self._scan_group(attempt, event, fingerprint, presented)
-        time = self._next_time(_key(presented.ticket))
+        time = self._next_time(key)
         check_in = CheckIn(attempt.scan_id, time, attempt.gate.location)
         decision = decide(event, attempt.gate, presented, attempt.scan_type, check_in)
         return self._record(self._describe(attempt, fingerprint, presented, decision, time))

@@ -73,7 +73,7 @@ class BatchLocker:
     async def transact(self, attempts: Sequence[Attempt], work: Work) -> Answers:
         """Lock the events and tickets of `attempts`, insert tickets that only their tokens prove, and run `work`."""
         await self._keys.load_missing(
-            attempt.credential.key_id for attempt in attempts if isinstance(attempt.credential, Token)
+            {attempt.credential.key_id for attempt in attempts if isinstance(attempt.credential, Token)}
         )
         free, locked = self._locked_events.split(attempts)
         if not locked:
@@ -173,7 +173,7 @@ class BatchLocker:
 
 
 def _request_of(attempts: Sequence[Attempt]) -> store.LockRequest:
-    named = [attempt.credential for attempt in attempts if isinstance(attempt.credential, Token | LookUpPass)]
+    named = [attempt.credential for attempt in attempts if isinstance(attempt.credential, (Token, LookUpPass))]
     request = store.LockRequest(
         events={attempt.gate.event_id for attempt in attempts},
         tickets=[(credential.event_id, credential.ticket_id) for credential in named],

@@ -33,20 +33,26 @@ class Codes:
     """A derivation of codes under one secret."""
 
     def __init__(self, secret: str) -> None:
-        self._secret = secret.encode()
+        # A copy of a keyed HMAC takes half the time of `hmac.digest`, which reads the key anew.
+        self._keyed = hmac.new(secret.encode(), digestmod=hashlib.sha256)
 
     def code(self, ticket_id: UUID, issue: int) -> str:
         """Return the code of an issue of a ticket: "TKT-" and 16 hex digits."""
         message = b"ticketing code\0" + ticket_id.bytes + issue.to_bytes(4, "big")
-        return CODE_PREFIX + hmac.digest(self._secret, message, hashlib.sha256)[:8].hex().upper()
+        return CODE_PREFIX + self._mac(message)[:8].hex().upper()
 
     def digest(self, code: str) -> bytes:
         """Return the digest under which databases store and look up a code."""
-        return hmac.digest(self._secret, b"ticketing code digest\0" + code.encode(), hashlib.sha256)[:DIGEST_BYTES]
+        return self._mac(b"ticketing code digest\0" + code.encode())[:DIGEST_BYTES]
 
     def pass_mac(self, claim: bytes) -> bytes:
         """Return the code that authenticates a look-up pass."""
-        return hmac.digest(self._secret, b"ticketing look-up pass\0" + claim, hashlib.sha256)[:DIGEST_BYTES]
+        return self._mac(b"ticketing look-up pass\0" + claim)[:DIGEST_BYTES]
+
+    def _mac(self, message: bytes) -> bytes:
+        keyed = self._keyed.copy()
+        keyed.update(message)
+        return keyed.digest()
 
 
 def read_code(text: str) -> str | None:

@@ -17,11 +17,12 @@ A token of an event that the replica still has as a DRAFT passes 3: tickets are 
 A check-out skips 3 to 6: a person can leave after the event ended or the ticket was blocked.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from ticketing.admission.days import is_new_day
+from ticketing.admission.records import record
 from ticketing.admission.scans import DenialReason, Gate, ScanType
 from ticketing.admission.tickets import (
     AdmissionPolicy,
@@ -35,7 +36,7 @@ from ticketing.admission.tickets import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PresentedTicket:
     """A ticket that a person presents by a genuine token or by a code."""
 
@@ -47,7 +48,7 @@ class PresentedTicket:
     by_token: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Decision:
     """The decision on one scan, and the admission state of the ticket after it."""
 

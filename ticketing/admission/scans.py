@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 
 from ticketing.admission.codes import Codes
 from ticketing.admission.look_up_passes import LookUpPass
+from ticketing.admission.records import record
 from ticketing.admission.tickets import CheckIn, TicketType
 from ticketing.admission.tokens import DamagedToken, Token
 
@@ -83,7 +84,7 @@ class OfflineDecision:
     group_ticket_ids: tuple[UUID, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Attempt:
     """One scan that a device asks the service to decide or, with `offline`, to record."""
 
@@ -147,7 +148,7 @@ class GroupAdmission:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Scan:
     """The record of one scan."""
 

@@ -5,6 +5,8 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from ticketing.admission.records import record
+
 
 class EventStatus(StrEnum):
     """The state of an event; only PUBLISHED events admit, and DRAFT events of which a genuine token exists."""
@@ -68,7 +70,7 @@ class Event:
     day_change_hour: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CheckIn:
     """An admitted check-in."""
 
@@ -77,7 +79,7 @@ class CheckIn:
     location: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AdmissionState:
     """The admission state of a ticket: the result of its effective scans."""
 
@@ -90,7 +92,7 @@ class AdmissionState:
     sequence: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Ticket:
     """One ticket and its admission state."""
 

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
+from ticketing.admission.records import record
 from ticketing.admission.tickets import Ticket, TicketStatus, TicketType
 from ticketing.tickets.v1 import event_pb2, ticket_token_pb2
 
@@ -34,7 +35,7 @@ _TO_DIGITS: Final = bytes(
 _TYPES: Final = {event_pb2.TicketType.Value(f"TICKET_TYPE_{kind}"): kind for kind in TicketType}
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Token:
     """A parsed token; it is genuine only once `is_genuine` has checked it."""
 

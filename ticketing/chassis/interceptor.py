@@ -8,6 +8,7 @@ wrapper below: one awaits the handler, one iterates it.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import math
 import re
@@ -89,7 +90,9 @@ def log_refused_messages(text: str, reason: str, **facts: object) -> None:
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """An interceptor that wraps all handlers except health and reflection; streaming handlers must be async generators.
+    """An interceptor that wraps all handlers except health and reflection.
+
+    A streaming handler is an async generator, or a coroutine function that reads and writes by the context.
 
     Args:
         policy: the roles of each method by its full name; a method without an entry is denied.
@@ -156,18 +159,32 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return call
 
     def _wrap_stream(self, handler: Any, method: str, metadata: Any) -> Any:
-        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-            async with _CallCompletion(method, context, self._catalogue, math.inf) as ending:
-                caller = await self._authorize(method, metadata, context)
-                ending.begin(caller, request, metadata, is_stream=True)
-                _check_decoded(request)
-                # Close the handler here, not in the garbage collector: its `finally` must run at once.
-                with self._limiter.stream(caller, self._limiter.peer(context.peer(), metadata)):
-                    async with self._end_at_expiry(caller), aclosing(handler(request, context)) as responses:
-                        async for response in responses:
-                            yield response
+        async def generate(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            # Close the handler here, not in the garbage collector: its `finally` must run at once.
+            async with (
+                self._stream(request, context, method, metadata),
+                aclosing(handler(request, context)) as responses,
+            ):
+                async for response in responses:
+                    yield response
 
-        return call
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            async with self._stream(request, context, method, metadata):
+                await handler(request, context)
+
+        return call if inspect.iscoroutinefunction(handler) else generate
+
+    @asynccontextmanager
+    async def _stream(
+        self, request: Any, context: grpc.aio.ServicerContext[Any, Any], method: str, metadata: Any
+    ) -> AsyncIterator[None]:
+        async with _CallCompletion(method, context, self._catalogue, math.inf) as ending:
+            caller = await self._authorize(method, metadata, context)
+            ending.begin(caller, request, metadata, is_stream=True)
+            _check_decoded(request)
+            with self._limiter.stream(caller, self._limiter.peer(context.peer(), metadata)):
+                async with self._end_at_expiry(caller):
+                    yield
 
     async def _authorize(
         self, method: str, metadata: Any, context: grpc.aio.ServicerContext[Any, Any]

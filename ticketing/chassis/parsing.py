@@ -20,6 +20,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ticketing.chassis.bounds import BOUNDS, FieldBounds
 from ticketing.chassis.failures import FieldViolation, invalid_fields
+from ticketing.chassis.ids import read_id
 from ticketing.chassis.texts import MAX_COMBINING, composed, fault_of_lines, fault_of_name, with_line_feeds
 from ticketing.options.v1 import options_pb2
 
@@ -91,7 +92,7 @@ class Fields(Generic[M]):
             value = getattr(self.message, field)
         # UUID() also takes braces, urn: and missing hyphens: two spellings of one id would be two keys elsewhere.
         if _UUID.fullmatch(value) is not None:
-            return UUID(value)
+            return read_id(value)
         self.violate(field + key, "is not a UUID" if value else "is required")
         return NIL
 

@@ -187,7 +187,10 @@ async def test_a_full_batch_of_locked_tickets_is_reported_after_a_pause(database
     task.start()
 
 
-async def test_reports_rest_after_a_full_batch_in_proportion_to_its_time(database, paired, tickets, monkeypatch):
+@pytest.mark.parametrize(("took", "rested"), [(0.125, 0.5), (60.0, 1.0)])
+async def test_reports_rest_after_a_full_batch_in_proportion_to_its_time(  # noqa: PLR0913, PLR0917 - fixtures
+    database, paired, tickets, monkeypatch, took, rested
+):
     rests = []
 
     async def rest(seconds):
@@ -197,10 +200,9 @@ async def test_reports_rest_after_a_full_batch_in_proportion_to_its_time(databas
     [task] = await until(lambda: [t for t in paired.app.tasks.running() if t.record.name == "check_in_reports"])
     await task.stop()
     monkeypatch.setattr(reports, "asyncio", SimpleNamespace(sleep=rest))
-    monkeypatch.setattr(reports, "monotonic", itertools.count().__next__)
+    monkeypatch.setattr(reports, "monotonic", itertools.count(0.0, took).__next__)
     for _ in range(3):
         checked_in(database)
-    # Two readings of this clock are one second apart.
-    assert [await task.step(), rests] == [True, [reports.REST]]
-    assert [await task.step(), rests] == [False, [reports.REST]]
+    assert [await task.step(), rests] == [True, [rested]]
+    assert [await task.step(), rests] == [False, [rested]]
     task.start()
