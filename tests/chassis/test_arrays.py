@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import cast
 from uuid import UUID
 
 import psycopg2
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
 from sqlalchemy.engine import URL
 
-from ticketing.chassis.arrays import array, ids, times
+from ticketing.chassis.arrays import array, binaries, ids, times
 
 # Texts that PostgreSQL can store: no NUL, no lone surrogate.
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -47,6 +48,12 @@ def test_times_survive_the_round_trip(connection: Connection, values: list[datet
 @given(st.lists(st.none() | st.uuids(), max_size=8))
 def test_ids_survive_the_round_trip(connection: Connection, values: list[UUID | None]) -> None:
     assert read_back(connection, ids(values), "uuid") == values
+
+
+@STORED
+@given(st.lists(st.binary(max_size=40), max_size=8))
+def test_bytes_survive_the_round_trip(connection: Connection, values: list[bytes]) -> None:
+    assert [bytes(cast(memoryview, one)) for one in read_back(connection, binaries(values), "bytea")] == values
 
 
 def test_other_types_are_written_as_text(connection: Connection) -> None:

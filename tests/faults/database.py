@@ -7,12 +7,15 @@ program, `python -m tests.faults.database FOLDER`, for each restart; the server 
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy.engine import URL
 
 from tests.environment import ROOT
 from tests.environment.clusters import Cluster
+from tests.environment.waiting import eventually
 from ticketing.chassis.connections import database_url
 from ticketing.chassis.postgres import server
 from ticketing.chassis.postgres.layout import USER, Layout
@@ -69,12 +72,20 @@ def serve(folder: Path) -> None:
             cluster.start()
             print(cluster.port, flush=True)
             for line in sys.stdin:
+                postmaster = int((cluster.layout.data / "postmaster.pid").read_text().split()[0])
+                sessions = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
                 cluster.stop(signal.Signals(int(line)))
+                # After a kill, a new server refuses to start while sessions of the old one are left.
+                eventually(partial(_have_ended, sessions))
                 cluster.start()
                 print("started", flush=True)
         finally:
             cluster.stop(signal.SIGQUIT)
             cluster.log.close()
+
+
+def _have_ended(pids: Sequence[str]) -> bool:
+    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ MIN_GAP_SECONDS, MAX_GAP_SECONDS = 0.2, 2.0
 # The clock of a service jumps between these bounds. Work that is due by a fast clock waits so long once the clock is right
 # again, and the run with it. A slow clock may be an hour behind, because access tokens last so long.
 MIN_JUMP_SECONDS, MAX_JUMP_SECONDS = -1_800.0, 15.0
+CONTROL_GAPS: Final = 3
 # A lock that lasts shows who waits for it.
 LONG_LOCK_SECONDS: Final = 4.0
 MAX_DEVICE_JUMP_SECONDS: Final = 7 * 86_400
@@ -123,7 +124,9 @@ class Nemesis:
 
     def _run(self, number: int) -> None:
         for injection in self.plan(number, 10_000):
-            if self._ends.wait(injection.gap_seconds):
+            # Between two stops of the database alone, the clients have time to work.
+            gaps = CONTROL_GAPS if tuple(self._only) == ("stop database",) else 1
+            if self._ends.wait(injection.gap_seconds * gaps):
                 return
             self.injected[injection.fault] += 1
             method: Callable[[Injection], None] = getattr(self, "_" + injection.fault.replace(" ", "_"))

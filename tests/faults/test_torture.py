@@ -35,7 +35,7 @@ def test_no_promise_breaks_under_fire():
     assert status == 0, output
 
 
-@pytest.mark.parametrize("guard", GUARDS if RUNS_ALL else ["ticket-lock"])
+@pytest.mark.parametrize("guard", GUARDS if RUNS_ALL else ["revocation"])
 def test_a_run_without_a_guard_finds_the_broken_promise(guard: str):
     seconds = FAULTY_CONTROL_SECONDS if GUARDS[guard].faults else CONTROL_SECONDS
     status, output = torture("--seconds", seconds, "--without", guard, 1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from tests.environment.databases import execute
 from tests.environment.waiting import eventually
 from tests.faults.callers import PATIENCE_SECONDS, Caller, Clock
 from tests.faults.evidence import Evidence
@@ -136,6 +137,8 @@ class Torture:
         for follower in self._followers:
             self._stack.callback(follower.close)
         self._lanes = [self._new_lane(number) for number in range(LANES)]
+        # Without durable commits, a stop would lose the events themselves.
+        execute(self._site.database.url(), "CHECKPOINT")
 
     def _new_lane(self, number: int) -> Lane:
         name = f"lane {number}"
@@ -297,7 +300,7 @@ class Torture:
         if missing := self._missing_work():
             self.result.violations.append(f"the run did too little: {missing}")
         injected = self.result.injected.total()
-        if self._faults and injected < MIN_FAULTS_A_SECOND * self._seconds:
+        if self._faults and not self._only and injected < MIN_FAULTS_A_SECOND * self._seconds:
             self.result.violations.append(f"the run had {injected} faults only")
         for error, count in self.result.errors.items():
             if ": INTERNAL" in error or ": UNKNOWN" in error:

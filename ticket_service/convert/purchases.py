@@ -162,8 +162,10 @@ def read_correction(request: pb.CorrectEmailRequest, *, smtputf8: bool) -> Email
 def _language(fields: Fields[Any]) -> str:
     """Read the field `language`, a BCP 47 tag that may be empty."""
     tag = fields.text("language")
+    if not tag:
+        return ""
     found = normalised(tag)
-    if tag and found is None and not fields.at_fault("language"):
+    if found is None and not fields.at_fault("language"):
         fields.violate("language", "is not the tag of a language (BCP 47), such as de or pt-BR")
     return found or ""
 

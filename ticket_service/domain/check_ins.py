@@ -1,7 +1,7 @@
 """Decide which reports of check-ins are applied. The scan service has decided about the check-ins."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -61,8 +61,8 @@ def judge(
         is_cancelled = ticket is None or ticket.status in CANCELLED_STATUSES
         if is_cancelled and report.check_in_time is not None:
             conflicts.append(CheckInConflict(report, ticket.status if ticket else None))
-        elif ticket is not None and report.sequence > ticket.sequence:
-            # Also of a cancelled ticket: its check-in was annulled, the gate lost, and the report came after the
-            # cancellation.
-            applied.append(report)
+        if ticket is not None and report.sequence > ticket.sequence:
+            # A check-in that was reported before the cancellation was annulled since, or the gate would have won. So a
+            # newer report clears it, also one of an admission that is a conflict.
+            applied.append(replace(report, check_in_time=None) if is_cancelled else report)
     return applied, conflicts

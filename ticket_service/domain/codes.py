@@ -22,16 +22,21 @@ class Codes:
     """The codes of one secret."""
 
     def __init__(self, secret: str) -> None:
-        self._secret = secret.encode()
+        # Copies of these cost half of what OpenSSL takes to begin with the secret.
+        self._code = hmac.new(secret.encode(), b"ticketing code\0", hashlib.sha256)
+        self._digest = hmac.new(secret.encode(), b"ticketing code digest\0", hashlib.sha256)
 
     def code(self, ticket_id: UUID, issue: int) -> str:
         """Return the code of an issue of a ticket: "TKT-" and 16 hex digits."""
-        message = b"ticketing code\0" + ticket_id.bytes + issue.to_bytes(4, "big")
-        return CODE_PREFIX + hmac.digest(self._secret, message, hashlib.sha256)[:8].hex().upper()
+        mac = self._code.copy()
+        mac.update(ticket_id.bytes + issue.to_bytes(4, "big"))
+        return CODE_PREFIX + mac.digest()[:8].hex().upper()
 
     def digest(self, code: str) -> bytes:
         """Return the digest of a code, which databases store for look-up."""
-        return hmac.digest(self._secret, b"ticketing code digest\0" + code.encode(), hashlib.sha256)[:DIGEST_BYTES]
+        mac = self._digest.copy()
+        mac.update(code.encode())
+        return mac.digest()[:DIGEST_BYTES]
 
 
 def read_code(text: str) -> str | None:

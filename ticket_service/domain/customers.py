@@ -96,9 +96,10 @@ def check_holds(event: Event, items: Sequence[Item], holdings: Holdings, bounds:
 def check_tickets(event: Event, items: Sequence[Item], holdings: Holdings, bounds: CustomerBounds) -> None:
     """Raise CUSTOMER_TICKET_LIMIT if the customer may not have these items as well; holds count as tickets."""
     held = [item for hold in holdings.holds for item in hold.items]
-    have = sum(holdings.tickets.values()) + _places(held)
     maximum = bounds.max_tickets if event.max_tickets_per_customer is None else event.max_tickets_per_customer
-    _check_owned(event, maximum, have, _places(items))
+    if maximum:
+        have = sum(holdings.tickets.values()) + _places(held)
+        _check_owned(event, maximum, have, _places(items))
     for item in items:
         offer = event.offer(item.ticket_type)
         if offer is not None and offer.max_tickets_per_customer:
@@ -136,7 +137,7 @@ def _check_held(  # noqa: PLR0913, PLR0917 - one bound with all that its refusal
 
 
 def _check_owned(event: Event, maximum: int, have: int, requested: int, ticket_type: TicketType | None = None) -> None:
-    if maximum and have + requested > maximum:
+    if have + requested > maximum:
         message = f"the customer has {have} tickets and may have {maximum}; {requested} more were requested"
         raise Failure(Reason.CUSTOMER_TICKET_LIMIT, message, **_facts(event, maximum, have, requested, ticket_type))
 

@@ -1,6 +1,5 @@
 """Signed tokens as ticket_token.proto defines them: the content of a QR code."""
 
-import base64
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +8,7 @@ from uuid import UUID
 
 from nacl.signing import SigningKey
 
+from ticket_service.domain.base32 import base32
 from ticket_service.domain.events import TicketType
 from ticketing.tickets.v1 import ticket_token_pb2
 
@@ -50,7 +50,7 @@ class Signer:
             issue=issue,
         ).SerializeToString(deterministic=True)
         signature = self.private_key.sign(CONTEXT + payload).signature
-        return TOKEN_PREFIX + base64.b32encode(signature + payload).decode().rstrip("=")
+        return TOKEN_PREFIX + base32(signature + payload)
 
 
 def token_digest(token: str) -> bytes:

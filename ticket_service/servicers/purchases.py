@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from ticket_service.convert.disputes import dispute_message, outside_refund_message, read_dispute_query
+from ticket_service.convert.new_purchases import NewPurchases
 from ticket_service.convert.purchases import (
     purchase_message,
     read_confirmation,
@@ -12,8 +13,7 @@ from ticket_service.convert.purchases import (
     read_order,
     read_query,
 )
-from ticket_service.convert.tickets import TicketMessages, ticket_message
-from ticket_service.domain.tickets import SoldTicket
+from ticket_service.convert.tickets import TicketMessages
 from ticket_service.use_cases.contacts import Contacts
 from ticket_service.use_cases.payments import Payments
 from ticket_service.use_cases.purchases import Purchases
@@ -46,6 +46,7 @@ class PurchaseServicer(PurchaseServiceServicer):
         self._payments = payments
         self._purchases = purchases
         self._messages = messages
+        self._new = NewPurchases()
 
     async def PurchaseTickets(self, request: pb.PurchaseTicketsRequest, _context: Any) -> pb.PurchaseTicketsResponse:  # noqa: N802 - the contract's name
         """Sell tickets, and charge or hold those that are neither free nor paid."""
@@ -56,7 +57,7 @@ class PurchaseServicer(PurchaseServiceServicer):
         outcome = await self._sales.buy(order)
         if isinstance(outcome, IssuedSale):
             if outcome.sale.purchase.payment_method is None:
-                return pb.PurchaseTicketsResponse(purchase=_new_purchase_message(caller, outcome))
+                return self._new.response(caller, outcome.sale, outcome.secrets)
             await self._payments.begin(outcome.sale.purchase)
             purchase = await self._read(caller, outcome.sale.purchase.purchase_id)
             return pb.PurchaseTicketsResponse(purchase=purchase)
@@ -119,25 +120,3 @@ class PurchaseServicer(PurchaseServiceServicer):
         message.disputes.extend(dispute_message(one) for one in read.disputes)
         message.outside_refunds.extend(outside_refund_message(one) for one in read.outside_refunds)
         return message
-
-
-def _new_purchase_message(caller: Caller, issued: IssuedSale) -> purchase_pb2.Purchase:
-    """Build the message of a new purchase from memory; its caller is the buyer or acts for the buyer."""
-    purchase, event = issued.sale.purchase, issued.sale.event
-    tickets = [
-        ticket_message(
-            SoldTicket(
-                ticket,
-                event,
-                purchase.user_id,
-                purchase.payment_id or "",
-                purchase.metadata,
-                language=purchase.language,
-            ),
-            purchase.create_time,
-            secrets,
-            show_payment=True,
-        )
-        for ticket, secrets in zip(issued.sale.tickets, issued.secrets, strict=True)
-    ]
-    return purchase_message(caller, purchase, tickets)

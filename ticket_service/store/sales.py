@@ -8,13 +8,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from functools import lru_cache
+from typing import Final
 from uuid import UUID
 
 from ticket_service.domain.customers import Customer, Holdings, counts_tickets
 from ticket_service.domain.events import Offer
 from ticket_service.domain.ledger import EntryKind
-from ticket_service.domain.purchases import EXTERNAL
+from ticket_service.domain.purchases import EXTERNAL, Item
 from ticket_service.domain.sales import HeldAgain, Inventory, Order, Replayed, Sale, SaleContext, SalesBatch
 from ticket_service.domain.secrets import Digests
 from ticket_service.domain.tickets import Ticket
@@ -29,7 +30,7 @@ from ticket_service.store.customers import (
 from ticket_service.store.events import event_of, offer_of
 from ticket_service.store.sale_counters import count_sales
 from ticket_service.store.tables import events, offers
-from ticketing.chassis.arrays import array
+from ticketing.chassis.arrays import array, binaries, ids, times
 from ticketing.chassis.ids import new_id
 from ticketing.chassis.loop_connection import LoopConnection
 
@@ -133,9 +134,7 @@ FROM unnest($40, $41, $42) AS after (event_id, reserved, revision)
 WHERE events.event_id = after.event_id
 """  # noqa: S608 - a constant name
 
-_SALE_COLUMNS, _TICKET_COLUMNS, _OFFER_COUNTERS, _EVENT_COUNTERS = 24, 11, 3, 3
-_PARAMETERS: Final = 1 + _SALE_COLUMNS + _TICKET_COLUMNS + _OFFER_COUNTERS + _EVENT_COUNTERS
-_EXECUTE_WRITE: Final = f"EXECUTE write_sales({', '.join(['%s'] * _PARAMETERS)})"
+_EXECUTE_WRITE: Final = f"EXECUTE write_sales({', '.join(['%s'] * 42)})"
 
 # A customer who gets their own hold again may have corrected the address, the metadata and the language; the last order counts.
 _HOLD_AGAIN: Final = """(timestamptz, uuid[], uuid[], text[], text[], text[], text[], uuid[], bytea[]) AS
@@ -159,8 +158,7 @@ FROM (
 ) AS latest
 WHERE purchases.event_id = latest.event_id AND purchases.purchase_id = latest.purchase_id
 """
-_AGAIN_COLUMNS: Final = 8
-_EXECUTE_AGAIN: Final = f"EXECUTE hold_again({', '.join(['%s'] * (1 + _AGAIN_COLUMNS))})"
+_EXECUTE_AGAIN: Final = f"EXECUTE hold_again({', '.join(['%s'] * 9)})"
 
 STATEMENTS: Final = {
     "lock_events": _LOCK,
@@ -174,10 +172,10 @@ STATEMENTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class NewSales:
-    """The sales of a batch to write, with the digests of their tickets, and the orders that got an earlier hold."""
+    """The sales of a batch to write, the digests of all their tickets in order, and the orders that got an earlier hold."""
 
     sales: Sequence[Sale]
-    digests: Mapping[UUID, Digests]
+    digests: Sequence[Digests]
     again: Sequence[HeldAgain]
 
 
@@ -193,7 +191,7 @@ async def load_batch(
         wait: wait for rows that another transaction has locked. Otherwise the batch reads them without a lock and
             lists them in `skipped`.
     """
-    event_ids = array({order.event_id.hex for order in orders})
+    event_ids = ids({order.event_id for order in orders})
     lock = "lock_events" if wait else "lock_free_events"
     locked = await connection.round_trip(f"BEGIN; EXECUTE {lock}(%s)", [event_ids])
     rows = locked if wait else await connection.round_trip("EXECUTE read_events(%s)", [event_ids])
@@ -207,10 +205,10 @@ async def load_batch(
         f"EXECUTE read_sales({', '.join(['%s'] * 11)})",
         [
             array(order.caller for order in orders),
-            array(order.request_id.hex for order in orders),
+            ids([order.request_id for order in orders]),
             array(order.payment_id for order in orders),
             event_ids,
-            array(order.event_id.hex for order in orders),
+            ids([order.event_id for order in orders]),
             array(user_id for user_id, _ in customers),
             array(address for _, address in customers),
             array(is_unpaid and order.event_id in priced for order, is_unpaid in zip(orders, are_unpaid, strict=True)),
@@ -247,99 +245,96 @@ async def commit_batch(connection: LoopConnection, batch: SalesBatch, new: NewSa
         statements, arguments = [_EXECUTE_WRITE], _write_arguments(batch, new, now)
     if new.again:
         statements.append(_EXECUTE_AGAIN)
-        arguments += [now, *_columns([_again_row(one) for one in new.again], _AGAIN_COLUMNS)]
+        arguments += _again_arguments(new.again, now)
     await connection.round_trip("; ".join([*statements, "COMMIT" if statements else "ROLLBACK"]), arguments)
     count_sales([(sale.purchase, len(sale.tickets)) for sale in new.sales])
 
 
 def _write_arguments(batch: SalesBatch, new: NewSales, now: datetime) -> list[object]:
     changed = [inventory for inventory in batch.inventories.values() if inventory.reserved != inventory.event.reserved]
+    counted = [
+        (inventory.event.event_id, *offer) for inventory in changed for offer in inventory.offers_reserved.items()
+    ]
     return [
         now,
-        *_columns([_sale_row(sale) for sale in new.sales], _SALE_COLUMNS),
-        *_columns([_ticket_row(ticket, new.digests) for sale in new.sales for ticket in sale.tickets], _TICKET_COLUMNS),
-        *_columns([line for inventory in changed for line in _offer_rows(inventory)], _OFFER_COUNTERS),
-        *_columns([_event_row(inventory) for inventory in changed], _EVENT_COUNTERS),
+        *_sale_arrays(new.sales),
+        *_ticket_arrays([ticket for sale in new.sales for ticket in sale.tickets], new.digests),
+        ids([event_id for event_id, _, _ in counted]),
+        array([ticket_type for _, ticket_type, _ in counted]),
+        array([reserved for _, _, reserved in counted]),
+        ids([inventory.event.event_id for inventory in changed]),
+        array([inventory.reserved for inventory in changed]),
+        array([inventory.revision for inventory in changed]),
     ]
 
 
-def _again_row(again: HeldAgain) -> tuple[Any, ...]:
-    order = again.order
-    return (
-        order.event_id.hex,
-        again.purchase_id.hex,
-        order.email,
-        json.dumps(order.metadata),
-        order.language,
-        order.caller,
-        order.request_id.hex,
-        _bytea(order.fingerprint),
-    )
-
-
-def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[str]:
-    return [array(column) for column in zip(*rows, strict=True)] if rows else ["{}"] * count
-
-
-def _sale_row(sale: Sale) -> tuple[Any, ...]:
-    order, purchase = sale.order, sale.purchase
-    # A new purchase causes at most one notification.
-    [notification] = sale.notifications or (None,)
-    return (
-        purchase.event_id.hex,
-        purchase.purchase_id.hex,
-        purchase.user_id,
-        json.dumps([[item.ticket_type, item.quantity, item.unit_price] for item in purchase.items]),
-        purchase.currency,
-        purchase.total,
-        purchase.provider,
-        purchase.payment_id,
-        json.dumps(purchase.metadata),
-        order.email,
-        order.caller,
-        order.request_id.hex,
-        _bytea(order.fingerprint),
-        purchase.status,
-        purchase.complete_time,
-        purchase.hold_expire_time,
-        purchase.due_time,
-        purchase.payment_method,
-        purchase.event_version,
-        new_id().hex if notification else None,
-        notification.kind if notification else None,
-        json.dumps(notification.data) if notification else None,
-        purchase.is_guest,
-        purchase.language,
-    )
-
-
-def _ticket_row(ticket: Ticket, digests: Mapping[UUID, Digests]) -> tuple[Any, ...]:
-    its = digests[ticket.ticket_id]
-    return (
-        ticket.event_id.hex,
-        ticket.ticket_id.hex,
-        ticket.purchase_id.hex,
-        ticket.user_id,
-        ticket.ticket_type,
-        ticket.price,
-        ticket.valid_from_time,
-        ticket.valid_until_time,
-        ticket.revision,
-        _bytea(its.code),
-        _bytea(its.token),
-    )
-
-
-def _offer_rows(inventory: Inventory) -> list[tuple[Any, ...]]:
+def _again_arguments(again: Sequence[HeldAgain], now: datetime) -> list[object]:
+    orders = [one.order for one in again]
     return [
-        (inventory.event.event_id.hex, ticket_type, reserved)
-        for ticket_type, reserved in inventory.offers_reserved.items()
+        now,
+        ids([order.event_id for order in orders]),
+        ids([one.purchase_id for one in again]),
+        array([order.email for order in orders]),
+        array([_json(order.metadata) for order in orders]),
+        array([order.language for order in orders]),
+        array([order.caller for order in orders]),
+        ids([order.request_id for order in orders]),
+        binaries([order.fingerprint for order in orders]),
     ]
 
 
-def _event_row(inventory: Inventory) -> tuple[Any, ...]:
-    return inventory.event.event_id.hex, inventory.reserved, inventory.revision
+def _sale_arrays(sales: Sequence[Sale]) -> list[str]:
+    orders, purchases = [sale.order for sale in sales], [sale.purchase for sale in sales]
+    # A new purchase causes at most one notification.
+    notified = [sale.notifications[0] if sale.notifications else None for sale in sales]
+    return [
+        ids([purchase.event_id for purchase in purchases]),
+        ids([purchase.purchase_id for purchase in purchases]),
+        array([purchase.user_id for purchase in purchases]),
+        array([_items(purchase.items) for purchase in purchases]),
+        array([purchase.currency for purchase in purchases]),
+        array([purchase.total for purchase in purchases]),
+        array([purchase.provider for purchase in purchases]),
+        array([purchase.payment_id for purchase in purchases]),
+        array([_json(purchase.metadata) for purchase in purchases]),
+        array([order.email for order in orders]),
+        array([order.caller for order in orders]),
+        ids([order.request_id for order in orders]),
+        binaries([order.fingerprint for order in orders]),
+        array([purchase.status for purchase in purchases]),
+        times([purchase.complete_time for purchase in purchases]),
+        times([purchase.hold_expire_time for purchase in purchases]),
+        times([purchase.due_time for purchase in purchases]),
+        array([purchase.payment_method for purchase in purchases]),
+        array([purchase.event_version for purchase in purchases]),
+        ids([new_id() if notification else None for notification in notified]),
+        array([notification.kind if notification else None for notification in notified]),
+        array([json.dumps(notification.data) if notification else None for notification in notified]),
+        array([purchase.is_guest for purchase in purchases]),
+        array([purchase.language for purchase in purchases]),
+    ]
 
 
-def _bytea(value: bytes) -> str:
-    return "\\x" + value.hex()
+def _ticket_arrays(tickets: Sequence[Ticket], digests: Sequence[Digests]) -> list[str]:
+    return [
+        ids([ticket.event_id for ticket in tickets]),
+        ids([ticket.ticket_id for ticket in tickets]),
+        ids([ticket.purchase_id for ticket in tickets]),
+        array([ticket.user_id for ticket in tickets]),
+        array([ticket.ticket_type for ticket in tickets]),
+        array([ticket.price for ticket in tickets]),
+        times([ticket.valid_from_time for ticket in tickets]),
+        times([ticket.valid_until_time for ticket in tickets]),
+        array([ticket.revision for ticket in tickets]),
+        binaries([its.code for its in digests]),
+        binaries([its.token for its in digests]),
+    ]
+
+
+def _json(metadata: Mapping[str, object]) -> str:
+    return json.dumps(metadata) if metadata else "{}"
+
+
+@lru_cache(maxsize=256)
+def _items(items: tuple[Item, ...]) -> str:
+    return json.dumps([[item.ticket_type, item.quantity, item.unit_price] for item in items])

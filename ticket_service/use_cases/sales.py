@@ -14,7 +14,7 @@ from uuid import UUID
 
 from ticket_service.domain.customers import UNBOUNDED, CustomerBounds
 from ticket_service.domain.sales import HeldAgain, Order, Replayed, Sale, SaleContext, SalesBatch, answer
-from ticket_service.domain.secrets import Digests, Secrets
+from ticket_service.domain.secrets import Secrets
 from ticket_service.store.sales import NewSales, commit_batch, load_batch
 from ticket_service.use_cases.issuing import Issuing
 from ticketing.chassis.batcher import Batcher
@@ -154,10 +154,7 @@ class Sales:
         outcomes = [self._issue(result) if isinstance(result, Sale) else result for result in answers]
         issued = [outcome for outcome in outcomes if isinstance(outcome, IssuedSale)]
         again = [outcome for outcome in outcomes if isinstance(outcome, HeldAgain)]
-        digests: dict[UUID, Digests] = {}
-        for outcome in issued:
-            for ticket, secrets in zip(outcome.sale.tickets, outcome.secrets, strict=True):
-                digests[ticket.ticket_id] = self._settings.issuing.digests(secrets)
+        digests = [self._settings.issuing.digests(secrets) for outcome in issued for secrets in outcome.secrets]
         new = NewSales([outcome.sale for outcome in issued], digests, again)
         await commit_batch(connection, batch, new, context.now)
         return outcomes

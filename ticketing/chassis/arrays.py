@@ -13,6 +13,11 @@ def ids(values: Iterable[UUID | None]) -> str:
     return "{" + ",".join(["NULL" if value is None else f"{value.int:032x}" for value in values]) + "}"
 
 
+def binaries(values: Iterable[bytes]) -> str:
+    """Write bytes as an array literal of `bytea`."""
+    return "{" + ",".join(['"\\\\x' + value.hex() + '"' for value in values]) + "}"
+
+
 def times(values: Sequence[datetime | None]) -> str:
     """Write times as an array literal; most rows of one batch have the same time, so each is formatted once."""
     written = {value: f'"{value}"' for value in set(values)} | {None: "NULL"}

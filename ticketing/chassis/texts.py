@@ -44,6 +44,9 @@ def with_line_feeds(text: str) -> str:
 
 def fault_of_name(text: str) -> str | None:
     """Return why a text is no name, or None; "" is one."""
+    if text.isascii() and text.isprintable() and text[:1] != " ":
+        # Nearly every name, in a tenth of the time.
+        return None
     found = _NOT_IN_NAMES.search(text)
     if found is not None:
         return _holds(found[0])

@@ -44,7 +44,10 @@ def test_a_report_without_a_check_in_contradicts_nothing():
     assert judge([annulled], {KEY: ReportedTicket(TicketStatus.REFUNDED, 3)}) == ([], [])
 
 
-def test_an_annulment_is_applied_to_a_cancelled_ticket():
+def test_a_newer_report_clears_the_check_in_of_a_cancelled_ticket():
     annulled = replace(REPORT, check_in_time=None)
     for status in (TicketStatus.CANCELLED, TicketStatus.REFUNDED):
-        assert judge([annulled], {KEY: ReportedTicket(status, 2)}) == ([annulled], [])
+        stored = {KEY: ReportedTicket(status, 2)}
+        assert judge([annulled], stored) == ([annulled], [])
+        # Another admission after the cancellation is a conflict, and the earlier check-in was annulled all the same.
+        assert judge([REPORT], stored) == ([annulled], [CheckInConflict(REPORT, status)])
