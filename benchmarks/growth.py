@@ -56,8 +56,15 @@ def fill(testbed: Testbed, events: list[event_pb2.Event], tickets: int = TICKETS
     each = tickets // len(events)
     for index, event in enumerate(events):
         values = {"event_id": event.event_id, "first": index * each + 1, "last": (index + 1) * each, "count": each}
-        testbed.query("scans", "; ".join(_REPLICATE).format(**values))
-        testbed.query("tickets", "; ".join(_SELL).format(**values))
+        with (
+            closing(psycopg2.connect(testbed.database_url("tickets"))) as tickets_side,
+            closing(psycopg2.connect(testbed.database_url("scans"))) as scans_side,
+        ):
+            scans_side.cursor().execute("; ".join(_REPLICATE).format(**values))
+            tickets_side.cursor().execute("; ".join(_SELL).format(**values))
+            # In this order: a cursor beyond its event would prove that the tickets database lost commits.
+            tickets_side.commit()
+            scans_side.commit()
 
 
 def settle(testbed: Testbed) -> None:

@@ -286,7 +286,8 @@ def _again_arguments(again: Sequence[HeldAgain], now: datetime) -> list[object]:
 def _sale_arrays(sales: Sequence[Sale]) -> list[str]:
     orders, purchases = [sale.order for sale in sales], [sale.purchase for sale in sales]
     # A new purchase causes at most one notification.
-    notified = [sale.notifications[0] if sale.notifications else None for sale in sales]
+    # The statement has one notification for each sale.
+    notified = [notification for sale in sales for [notification] in [sale.notifications or (None,)]]
     return [
         ids([purchase.event_id for purchase in purchases]),
         ids([purchase.purchase_id for purchase in purchases]),
