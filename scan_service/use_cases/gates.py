@@ -31,7 +31,7 @@ MAX_COMMIT: Final = timedelta(minutes=1)
 MAX_OPENINGS: Final = 512
 MAX_WAITING_OPENINGS: Final = 10_000
 # While gates open one after the other, a transaction for each would take the interpreter lock from live scans.
-GATHER_SECONDS: Final = 0.05
+GATHER_SECONDS: Final = 0.1
 # Gates in one transaction, which locks the rows of their devices.
 MAX_RECORDED: Final = 500
 

@@ -11,7 +11,7 @@ from ticketing.chassis.failures import Failure
 
 # A batch of uploads uses a core or more, and live scans wait for cores: without rests their p99 was 6 to 8 times the usual
 # one. Uploads rest this many times as long as each batch took.
-UPLOAD_REST: Final = 0.5
+UPLOAD_REST: Final = 1.0
 # A batch that waited for a locked row or for the database used no core.
 MAX_REST_SECONDS: Final = 0.1
 

@@ -15,8 +15,8 @@ from ticket_service.adapters.drawing import draw
 from ticket_service.domain.drawings import Drawing
 from ticket_service.domain.wallets import NO_WALLETS, Wallets
 
-# A nice value: sales get ten times as much of a busy core as a drawing.
-NICE: Final = 10
+# A nice value: sales get fifteen times as much of a busy core as a drawing.
+NICE: Final = 12
 # The service alone decides when a worker ends. Ctrl-C in a terminal, and the end of a container, reach workers too.
 IGNORED: Final = (signal.SIGINT, signal.SIGTERM)
 # The sizes of this process in pages, on Linux.

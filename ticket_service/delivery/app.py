@@ -30,7 +30,7 @@ THREADS: Final = 4
 # The time for which drawn files are kept, so that the tries after it need no drawing while a mail server is down.
 DRAWN_SECONDS: Final = 3_600.0
 # A nice value. On busy processors sales and scans run first, and the relay catches up later.
-NICE: Final = 10
+NICE: Final = 12
 AUTOGROUP: Final = Path("/proc/self/autogroup")
 
 
