@@ -138,6 +138,8 @@ class Stream:
             dependencies.uploads, self._parser, dependencies.credits.uploads, self._send, self.end
         )
         self._gate: Gate | None = None
+        # The last request to send scans again that the device has got.
+        self._asked: Resend | None = None
         self._outgoing = deque[Outgoing]()
         self._outstanding = 0
         # The arrival of the scan whose verdict is being written; None: another message is.
@@ -192,7 +194,8 @@ class Stream:
 
     def ask_again(self, resend: Resend) -> None:
         """Ask the device to send its scans again; a gate that opens later is asked then."""
-        if self._gate is not None:
+        if self._gate is not None and resend != self._asked:
+            self._asked = resend
             self._send(resend_message(resend))
 
     def _wake(self) -> None:
@@ -265,7 +268,7 @@ class Stream:
         fields.check()
         self._parser.check_event(gate)
         opening = await self._dependencies.gates.open(gate, own_organizer(self._caller), self.device_id)
-        self._gate = gate
+        self._gate, self._asked = gate, opening.resend
         note_ids(event_id=gate.event_id)
         self._send(opened_message(opening, self._dependencies.credits))
 

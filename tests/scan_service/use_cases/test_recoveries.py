@@ -291,6 +291,18 @@ async def test_keys_are_retired_and_devices_revoked_by_the_same_command(database
     assert database.value("SELECT count(*) FROM retired_keys") == 1
 
 
+async def test_a_device_that_was_asked_when_it_opened_is_not_asked_twice(database, paired, recovered: Recover):
+    event_id = database.event()
+    [presence] = [task for task in paired.app.tasks.running() if task.record.name == "presence"]
+    await presence.stop()
+    await recovered(*since())
+    device = Device(paired)
+    assert (await device.open(event_id)).HasField("resend")
+    await presence.step()
+    assert (await device.scan("nothing")).scan_id
+    presence.start()
+
+
 async def test_devices_are_asked_until_the_recovery_is_closed(database, paired, recovered: Recover):
     event_id = database.event()
     await recovered(*since())
