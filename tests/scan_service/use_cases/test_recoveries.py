@@ -356,7 +356,9 @@ async def test_devices_without_a_revocation_are_listed_until_they_are_revoked(
 ):
     stolen_id, stolen = await enrolled(paired, orga, "Stolen")
     backup, moment = back_up(database.url), since()
-    # The ticket service does not have the revocation yet.
+    # The ticket service does not get the revocation.
+    [reports] = [task for task in paired.app.tasks.running() if task.record.name == "device_reports"]
+    await reports.stop()
     await paired.devices.RevokeDevice(devices_pb.RevokeDeviceRequest(device_id=stolen_id), metadata=orga)
     restore(database.url, backup)
     listed = [line["name"] for line in await recovered(*moment) if line["kind"] == "active_device"]
@@ -365,6 +367,7 @@ async def test_devices_without_a_revocation_are_listed_until_they_are_revoked(
     lines = await recovered("--revoke-devices", stolen_id)
     assert [line for line in lines if line["kind"] == "active_device"] == []
     assert not await opens(paired, database.event(), stolen)
+    reports.start()
 
 
 async def last_of(device: Device) -> Any:
