@@ -6,6 +6,7 @@ letters of their own. The texts are read from the glyphs of the PDF, not from th
 
 # ruff: noqa: RUF001 - letters of other scripts look like Latin ones
 
+import uuid
 from functools import cache
 
 import pypdfium2
@@ -69,12 +70,15 @@ JOINED = {
     "family": "👩‍👩‍👧",
 }
 TOKEN = "T1" + "A" * 170
+# The page shows ids of the ticket. With other ids it has other digits, and so another number of glyphs.
+TICKET_ID, PURCHASE_ID, EVENT_ID = (uuid.UUID(int=number) for number in (1, 2, 3))
 
 
 @cache
 def draw(name: str, location: str = "", holder: str = "alice") -> bytes:
-    event = make_event(name=name, location=location or name)
-    ticket = PrintedTicket(make_sold(event, user_id=holder), Secrets("TKT-0123456789ABCDEF", TOKEN))
+    event = make_event(event_id=EVENT_ID, name=name, location=location or name)
+    sold = make_sold(event, ticket_id=TICKET_ID, purchase_id=PURCHASE_ID, user_id=holder)
+    ticket = PrintedTicket(sold, Secrets("TKT-0123456789ABCDEF", TOKEN))
     return pdf(Drawing(TicketFormat.PDF, (ticket,), "en", NOW))
 
 
