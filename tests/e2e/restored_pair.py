@@ -64,7 +64,7 @@ class RestoredPair:
             "SCANS_PORT": str(self.scans_port),
             "TICKETS_SCANS_ADDRESS": f"127.0.0.1:{self.scans_port}",
             "SCANS_TICKETS_ADDRESS": f"127.0.0.1:{self.tickets_port}",
-            "TICKETS_SWEEP_SECONDS": "0.02",
+            "TICKETS_SWEEP_SECONDS": "0.1",
             "TICKETING_DRAIN_SECONDS": "5",
             **self.more,
         }

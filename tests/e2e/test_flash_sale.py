@@ -65,7 +65,7 @@ class Fleet:
 @pytest.fixture
 def stopped_pair(new_pair: NewServicePair, tickets_url: URL, scans_url: URL) -> ServicePair:
     """Make a pair of services without starting them."""
-    return new_pair(tickets_url, scans_url, TICKETS_HOLD_SECONDS=str(HOLD_SECONDS), TICKETS_SWEEP_SECONDS="0.05")
+    return new_pair(tickets_url, scans_url, TICKETS_HOLD_SECONDS=str(HOLD_SECONDS), TICKETS_SWEEP_SECONDS="0.1")
 
 
 @pytest.fixture

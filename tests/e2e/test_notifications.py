@@ -182,7 +182,7 @@ async def test_every_receiver_gets_each_notification_in_order(
         TICKETS_NATS_URL=nats.url,
         TICKETS_SMTP_URL=f"smtp://127.0.0.1:{ports[1]}",
         TICKETS_MAIL_FROM="Tickets <tickets@example.com>",
-        TICKETS_SWEEP_SECONDS="0.05",
+        TICKETS_SWEEP_SECONDS="0.1",
         TICKETS_DELIVERY_SECONDS="3",
         TICKETS_DELIVERY_RETRY_SECONDS="0.05",
     )

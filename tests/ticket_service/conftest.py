@@ -153,10 +153,10 @@ async def card_service(
     stripe: StripeStandIn,
     scans: ScansStandIn,
 ) -> AsyncIterator[str]:
-    """Run a ticket service that charges cards and whose sweeper runs every 20 ms; return its address."""
+    """Run a ticket service that charges cards and whose sweeper runs every 100 ms; return its address."""
     settings = make_settings(
         TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",
-        TICKETS_SWEEP_SECONDS="0.02",
+        TICKETS_SWEEP_SECONDS="0.1",
         # The outbox keeps its rows for the assertions.
         TICKETS_RELAY="off",
         TICKETS_STRIPE_KEY=KEY,

@@ -384,7 +384,7 @@ JOURNEYS: list[Journey] = [
 async def world(environment_of, issuer: Issuer, tickets_url: URL, stripe: StripeStandIn) -> AsyncIterator[World]:
     variables = environment_of(
         TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False),
-        TICKETS_SWEEP_SECONDS="0.05",
+        TICKETS_SWEEP_SECONDS="0.1",
         TICKETS_STRIPE_KEY=KEY,
         TICKETS_STRIPE_API_BASE=stripe.api_base,
     )

@@ -37,7 +37,7 @@ async def service(make_settings, tickets_url: URL, clock, scans: ScansStandIn, s
     port = await scans.start()
     settings = make_settings(
         TICKETS_SCANS_ADDRESS=f"127.0.0.1:{port}",
-        TICKETS_SWEEP_SECONDS="0.02",
+        TICKETS_SWEEP_SECONDS="0.1",
         TICKETS_STRIPE_KEY=KEY,
         TICKETS_STRIPE_API_BASE=stripe.api_base,
     )

@@ -57,7 +57,7 @@ async def mailing_service(
         TICKETS_RELAY="built-in",
         TICKETS_SMTP_URL=mailbox.url,
         TICKETS_MAIL_FROM="Concert Hall <tickets@example.com>",
-        TICKETS_SWEEP_SECONDS="0.02",
+        TICKETS_SWEEP_SECONDS="0.1",
         # A failed delivery would wait for the settable clock, and a busy machine may take long to draw the first files.
         TICKETS_DELIVERY_SECONDS="60",
         TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",

@@ -32,7 +32,7 @@ async def test_relay_runs_as_its_own_process(shop, environment_of, tickets_url):
             TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False),
             TICKETS_WEBHOOK_URL=hook.url,
             TICKETS_WEBHOOK_SECRET=SECRET,
-            TICKETS_SWEEP_SECONDS="0.05",
+            TICKETS_SWEEP_SECONDS="0.1",
             TICKETS_RELAY_METRICS_PORT=str(ports[0]),
         )
         # The service that sells runs no relay.
@@ -86,7 +86,7 @@ async def test_notifications_are_logged_without_a_receiver(shop, make_settings, 
     caplog.set_level("INFO", "ticket_service")
     event = await shop.on_sale()
     bought = await shop.buy(event.event_id)
-    delivery = DeliveryApp(make_settings(TICKETS_SWEEP_SECONDS="0.02").delivery, tickets_url)
+    delivery = DeliveryApp(make_settings(TICKETS_SWEEP_SECONDS="0.1").delivery, tickets_url)
     await delivery.start()
     try:
         told = await until(lambda: [record for record in caplog.records if hasattr(record, "notification")])
@@ -99,7 +99,7 @@ async def test_notifications_below_the_log_level_are_deleted(shop, make_settings
     caplog.set_level("WARNING", "ticket_service")
     await shop.buy((await shop.on_sale()).event_id)
     assert await database.run(count_outbox_rows) == 1
-    delivery = DeliveryApp(make_settings(TICKETS_SWEEP_SECONDS="0.02").delivery, tickets_url)
+    delivery = DeliveryApp(make_settings(TICKETS_SWEEP_SECONDS="0.1").delivery, tickets_url)
     await delivery.start()
     try:
         await until(lambda: database.run(count_outbox_rows), 0)

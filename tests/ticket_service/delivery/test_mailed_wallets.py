@@ -31,7 +31,7 @@ async def service(make_wallet_settings, tickets_url, clock, mailbox, scans) -> A
         TICKETS_RELAY="built-in",
         TICKETS_SMTP_URL=mailbox.url,
         TICKETS_MAIL_FROM="Concert Hall <tickets@example.com>",
-        TICKETS_SWEEP_SECONDS="0.02",
+        TICKETS_SWEEP_SECONDS="0.1",
         TICKETS_DELIVERY_SECONDS="60",
         TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",
     )

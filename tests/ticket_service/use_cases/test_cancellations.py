@@ -367,7 +367,7 @@ async def test_the_next_process_settles_after_a_kill(database, tickets_url, scan
     variables = environment_of(
         TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False),
         TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",
-        TICKETS_SWEEP_SECONDS="0.05",
+        TICKETS_SWEEP_SECONDS="0.1",
     )
     scans.may_answer.clear()
     request = ticket_service_pb2.CancelTicketRequest(ticket_id=str(ticket_id))

@@ -31,7 +31,7 @@ DONE, FAILED = ticket_pb2.CANCELLATION_STATUS_DONE, ticket_pb2.CANCELLATION_STAT
 async def settings(make_settings, stripe: StripeStandIn, scans: ScansStandIn) -> dict[str, str]:
     return {
         "TICKETS_SCANS_ADDRESS": f"127.0.0.1:{await scans.start()}",
-        "TICKETS_SWEEP_SECONDS": "0.02",
+        "TICKETS_SWEEP_SECONDS": "0.1",
         "TICKETS_STRIPE_KEY": KEY,
         "TICKETS_STRIPE_API_BASE": stripe.api_base,
     }

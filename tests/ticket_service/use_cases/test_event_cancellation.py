@@ -337,7 +337,7 @@ async def test_the_next_process_continues_after_a_kill(database, tickets_url, sc
     variables = environment_of(
         TICKETS_DATABASE_URL=tickets_url.render_as_string(hide_password=False),
         TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",
-        TICKETS_SWEEP_SECONDS="0.05",
+        TICKETS_SWEEP_SECONDS="0.1",
     )
     scans.may_answer.clear()
     asked = event_service_pb2.CancelEventRequest(event_id=str(event.event_id), reason="storm")

@@ -26,9 +26,9 @@ PRICE = 2_500
 
 @pytest.fixture
 async def service(make_settings, tickets_url: URL, clock):
-    """Run a ticket service whose sweeper runs every 20 ms."""
+    """Run a ticket service whose sweeper runs every 100 ms."""
     async with running(
-        App(make_settings(TICKETS_SWEEP_SECONDS="0.02", TICKETS_HOLD_SECONDS="600"), tickets_url, clock)
+        App(make_settings(TICKETS_SWEEP_SECONDS="0.1", TICKETS_HOLD_SECONDS="600"), tickets_url, clock)
     ) as address:
         yield address
 

@@ -45,9 +45,9 @@ def patience(call_seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def service(make_settings, tickets_url: URL, clock, stripe: StripeStandIn):
-    """Run a ticket service that charges cards and whose sweeper runs every 20 ms."""
+    """Run a ticket service that charges cards and whose sweeper runs every 100 ms."""
     settings = make_settings(
-        TICKETS_SWEEP_SECONDS="0.02",
+        TICKETS_SWEEP_SECONDS="0.1",
         TICKETS_STRIPE_KEY=KEY,
         TICKETS_STRIPE_API_BASE=stripe.api_base,
         # The outbox keeps its rows for the assertions.

@@ -63,7 +63,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def variables(stripe: StripeStandIn, request: pytest.FixtureRequest) -> dict[str, str]:
     return {
-        "TICKETS_SWEEP_SECONDS": "0.02",
+        "TICKETS_SWEEP_SECONDS": "0.1",
         "TICKETS_STRIPE_KEY": KEY,
         "TICKETS_STRIPE_API_BASE": stripe.api_base,
         "TICKETS_BLOCK_DISPUTED": "yes",

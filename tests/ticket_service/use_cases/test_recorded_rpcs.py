@@ -237,12 +237,12 @@ def test_every_changing_rpc_is_tested_for_its_record() -> None:
 async def service(  # noqa: PLR0913, PLR0917 - what the service calls
     make_settings, tickets_url: URL, clock, stripe: StripeStandIn, scans: ScansStandIn, monkeypatch: pytest.MonkeyPatch
 ):
-    """Run a ticket service that charges cards and whose sweeper runs every 20 ms."""
+    """Run a ticket service that charges cards and whose sweeper runs every 100 ms."""
     monkeypatch.setattr(stripe_payments, "CALL_SECONDS", 20.0)
     monkeypatch.setattr(adapters_scans, "CALL_SECONDS", 20.0)
     settings = make_settings(
         TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",
-        TICKETS_SWEEP_SECONDS="0.02",
+        TICKETS_SWEEP_SECONDS="0.1",
         TICKETS_STRIPE_KEY=KEY,
         TICKETS_STRIPE_API_BASE=stripe.api_base,
     )

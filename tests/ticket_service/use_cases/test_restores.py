@@ -141,7 +141,7 @@ async def tell(make_settings, tickets_url: URL, clock, issuer, stripe: StripeSta
     """Run stories of a buyer, each on a service of its own that starts anew on the same database."""
     settings = make_settings(
         TICKETS_SCANS_ADDRESS=f"127.0.0.1:{await scans.start()}",
-        TICKETS_SWEEP_SECONDS="0.02",
+        TICKETS_SWEEP_SECONDS="0.1",
         TICKETS_STRIPE_KEY=KEY,
         TICKETS_STRIPE_API_BASE=stripe.api_base,
     )

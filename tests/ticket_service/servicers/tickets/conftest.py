@@ -18,7 +18,7 @@ from ticketing.tickets.v1.ticket_service_pb2_grpc import TicketServiceStub
 async def service(make_settings, tickets_url: URL, clock: Clock, scans: ScansStandIn) -> AsyncIterator[str]:
     """Run a ticket service and a stand-in for the scan service."""
     port = await scans.start()
-    settings = make_settings(TICKETS_SCANS_ADDRESS=f"127.0.0.1:{port}", TICKETS_SWEEP_SECONDS="0.05")
+    settings = make_settings(TICKETS_SCANS_ADDRESS=f"127.0.0.1:{port}", TICKETS_SWEEP_SECONDS="0.1")
     async with running(App(settings, tickets_url, clock)) as address:
         yield address
 
