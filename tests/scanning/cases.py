@@ -18,7 +18,7 @@ from ticketing.admission.tickets import (
 )
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
-HOUR = timedelta(hours=1)
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 MICROSECOND = timedelta(microseconds=1)
 HERE, ELSEWHERE = uuid.UUID(int=1), uuid.UUID(int=2)
 EVENT = Event(
