@@ -50,9 +50,9 @@ def test_the_earlier_of_two_uploads_of_a_decision_prevails():
 
 
 DECISIONS = st.builds(
-    lambda minute, denied, location: uploaded(minute, location=location, **(DENIAL if denied else {})),
+    lambda minute, decision, location: uploaded(minute, location=location, **decision),
     st.integers(0, 2),
-    st.booleans(),
+    st.sampled_from([{}, DENIAL, DENIAL | {"denial_reason": DenialReason.BLOCKED}]),
     st.sampled_from(["North", "South"]),
 )
 
@@ -120,10 +120,9 @@ def test_an_annulment_by_the_service_stays():
 
 def test_a_repeated_claim_keeps_the_time_of_its_first_effect():
     settled = uploaded(annul_time=NOON + 5 * MINUTE, **claim(5))
-    again = merge_records(settled, uploaded(arrives=9, **claim(1)), counted=True)
-    assert (again.annul_time, again.claimed_annul_time) == (NOON + 5 * MINUTE, NOON + 5 * MINUTE)
-    without = merge_records(settled, uploaded(arrives=9), counted=True)
-    assert (without.annul_time, without.claimed_annul_time) == (NOON + 5 * MINUTE, NOON + 5 * MINUTE)
+    for upload in (uploaded(arrives=9, **claim(1)), uploaded(arrives=9, **claim(8)), uploaded(arrives=9)):
+        again = merge_records(settled, upload, counted=True)
+        assert (again.annul_time, again.claimed_annul_time) == (NOON + 5 * MINUTE, NOON + 5 * MINUTE)
 
 
 def test_of_claims_with_two_clock_offsets_the_later_one_counts():
