@@ -46,7 +46,11 @@ def main() -> int:
     if given.record:
         name = "+".join(given.record).replace("/", "-")
         return covering.record(list(modules_in(PACKAGES)), given.record, FOLDER / f"{name}.json")
-    results = [Results(GUARDED)] if given.guards else [Results(path) for path in modules_in(given.paths or PACKAGES)]
+    results = (
+        [Results(GUARDED)]
+        if given.guards
+        else [Results(path) for path in dict.fromkeys(modules_in(given.paths or PACKAGES))]
+    )
     until = time.monotonic() + given.seconds
     with ExitStack() as stack:
         if given.guards and not given.list:
