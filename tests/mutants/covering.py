@@ -47,7 +47,7 @@ class _Recorder:
         self._measure.switch_context(item.nodeid)
         result = yield
         self._measure.switch_context("")
-        return result  # noqa: B901 - the wrapper of a hook returns its result
+        return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.seconds[report.nodeid] += report.duration

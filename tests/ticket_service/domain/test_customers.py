@@ -38,7 +38,6 @@ def held(wanted: tuple[Item, ...], holdings: Holdings, event: Event = EVENT, **b
     try:
         check_holds(event, wanted, holdings, replace(UNBOUNDED, **bounds), NOW)
     except Failure as failure:
-        assert failure.reason == "CUSTOMER_HOLD_LIMIT"
         return failure
     return None
 
@@ -47,7 +46,6 @@ def owned(wanted: tuple[Item, ...], holdings: Holdings, event: Event = EVENT, ma
     try:
         check_tickets(event, wanted, holdings, replace(UNBOUNDED, max_tickets=max_tickets))
     except Failure as failure:
-        assert failure.reason == "CUSTOMER_TICKET_LIMIT"
         return failure
     return None
 
@@ -74,6 +72,7 @@ def test_a_customer_holds_up_to_the_bound_of_all_types_together():
     assert held(items(VIP=1), holdings, max_held=4) is None
     refused = held(items(VIP=2), holdings, max_held=4)
     assert refused is not None
+    assert refused.reason == "CUSTOMER_HOLD_LIMIT"
     assert refused.metadata == {
         "event_id": str(EVENT.event_id),
         "max": "4",
@@ -115,6 +114,7 @@ def test_a_customer_owns_up_to_the_bound_with_the_held_places():
     assert owned(items(STANDARD=1), holdings, max_tickets=4) is None
     refused = owned(items(STANDARD=2), holdings, max_tickets=4)
     assert refused is not None
+    assert refused.reason == "CUSTOMER_TICKET_LIMIT"
     assert refused.metadata == {"event_id": str(EVENT.event_id), "max": "4", "have": "3", "requested": "2"}
 
 
