@@ -131,18 +131,19 @@ def run_modules(modules: Sequence[Results], trials: Trials, given: argparse.Name
 def run_module(module: Results, trials: Trials, covered: covering.Covering, *, again: bool, until: float) -> None:
     """Run the mutants of one module: first the tests without a database, then some of the others."""
     source = (ROOT / module.title).read_text()
-    own = [test for test in covered.tests_of(module.title, 0) if test.startswith(PURE)]
+    own = [test for test in covered.tests_of(module.title, 0, 0) if test.startswith(PURE)]
     if own and (failed := trials.run(module.title, source, own)):
         sys.exit(f"{module.title}: {failed} fails without a mutant")
     for name, mutant in module.name(mutants_of(module.title, source)):
         if not module.is_wanted(name, again=again) or time.monotonic() > until:
             continue
-        tests = [test for test in covered.tests_of(module.title, mutant.line) if test in trials.collected]
+        span = mutant.line, mutant.last_line
+        tests = [test for test in covered.tests_of(module.title, *span) if test in trials.collected]
         fast = [test for test in tests if test.startswith(PURE)]
         slow = [test for test in tests if test not in fast][:MAX_SLOW_TESTS]
         module.by_name[name] = ""
         for its in filter(None, (fast, slow)):
-            is_only_loaded = covered.is_only_loaded(module.title, mutant.line)
+            is_only_loaded = covered.is_only_loaded(module.title, *span)
             module.by_name[name] = trials.run(mutant.path, mutant.source, its, is_only_loaded=is_only_loaded)
             if module.by_name[name]:
                 break

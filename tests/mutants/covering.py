@@ -24,15 +24,20 @@ class Covering:
     lines: Mapping[str, Mapping[int, frozenset[str]]]
     seconds: Mapping[str, float]
 
-    def tests_of(self, path: str, line: int) -> list[str]:
-        """Return the tests that execute a line, or any line of its module where it is no statement; fastest first."""
+    def tests_of(self, path: str, first: int, last: int) -> list[str]:
+        """Return the tests that execute one of some lines, or else any line of their module; fastest first."""
         by_line = self.lines.get(path, {})
-        found = by_line.get(line) or frozenset[str]().union(*by_line.values())
+        found = self._executing(path, first, last) or frozenset[str]().union(*by_line.values())
         return sorted(found, key=lambda test: (self.seconds[test], test))
 
-    def is_only_loaded(self, path: str, line: int) -> bool:
-        """Return whether a line runs while modules are loaded, and in no test."""
-        return line in self.lines.get(path, {}) and not self.lines[path][line]
+    def is_only_loaded(self, path: str, first: int, last: int) -> bool:
+        """Return whether lines run while modules are loaded, and in no test."""
+        by_line = self.lines.get(path, {})
+        return any(line in by_line for line in range(first, last + 1)) and not self._executing(path, first, last)
+
+    def _executing(self, path: str, first: int, last: int) -> frozenset[str]:
+        by_line = self.lines.get(path, {})
+        return frozenset[str]().union(*(by_line.get(line, ()) for line in range(first, last + 1)))
 
 
 class _Recorder:

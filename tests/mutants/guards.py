@@ -26,7 +26,7 @@ class Guard:
         assert source.count(self.old) == 1, f"{self.path} contains {self.old!r} {source.count(self.old)} times"
         line = source[: source.index(self.old)].count("\n") + 1
         mutated = source.replace(self.old, self.new)
-        return Mutant(self.path, line, changed_lines(source, mutated), mutated)
+        return Mutant(self.path, line, line, changed_lines(source, mutated), mutated)
 
     def test_paths(self) -> list[str]:
         """Return the paths of its tests."""

@@ -34,8 +34,9 @@ class Mutant:
     """A changed source of one module."""
 
     path: str
-    # The first line of the changed code, from 1.
+    # The first and the last line of the changed code, from 1.
     line: int
+    last_line: int
     # The changed lines, before and after: with `path` they name the mutant, also after other lines have moved.
     change: str
     source: str
@@ -57,7 +58,8 @@ def mutants_of(path: str, source: str) -> Iterator[Mutant]:
             mutated = begin + "".join([*codes[:number], changed, *codes[number + 1 :]]) + end
             if mutated not in seen and _compiles(mutated):
                 seen.add(mutated)
-                yield Mutant(path, lines[old].start.line, changed_lines(source, mutated), mutated)
+                span = lines[old]
+                yield Mutant(path, span.start.line, span.end.line, changed_lines(source, mutated), mutated)
 
 
 def changed_lines(before: str, after: str) -> str:
