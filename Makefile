@@ -89,8 +89,9 @@ torture: $(VENV)/development ## break everything under load, and check the promi
 
 mutants: $(VENV)/development ## change the decisions one by one, and list changes that no test notices: make mutants PATHS=ticketing/admission
 	$(INSTALL) -e '.[mutation]'
-	PYTHONPATH=.:protos $(BIN)/python -m tests.mutants $(PATHS)
-	PYTHONPATH=.:protos $(BIN)/python -m tests.mutants --guards $(PATHS)
+	PYTHONPATH=.:protos $(BIN)/python -m tests.mutants --record fast
+	PYTHONPATH=.:protos $(BIN)/python -m tests.mutants --pure --again --seconds $(or $(SECONDS),3600) $(PATHS)
+	PYTHONPATH=.:protos $(BIN)/python -m tests.mutants --guards --again --seconds $(or $(SECONDS),3600)
 
 boards: $(VENV)/development ## draw the boards of deploy/grafana with data of running services, for four minutes
 	$(BIN)/python -m dev.boards

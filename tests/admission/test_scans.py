@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -88,5 +89,6 @@ def test_the_code_of_a_stored_scan_is_that_of_its_ticket_and_issue():
 
 @pytest.mark.parametrize("missing", ["ticket_id", "issue"])
 def test_a_stored_scan_of_no_known_ticket_keeps_its_text(missing):
-    unknown = replace(STORED, **{missing: None})
+    absent: dict[str, Any] = {missing: None}
+    unknown = replace(STORED, **absent)
     assert restore_code(unknown, CODES) == unknown

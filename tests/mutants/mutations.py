@@ -12,6 +12,7 @@ One operator is added: the condition of an if statement that is a name or a call
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
@@ -54,7 +55,7 @@ def mutants_of(path: str, source: str) -> Iterator[Mutant]:
         visitor = _Visitor()
         statement.visit(visitor)
         for old, new in visitor.found:
-            changed = module.code_for_node(cst.ensure_type(statement.deep_replace(old, new), cst.CSTNode))
+            changed = module.code_for_node(cast("cst.CSTNode", statement.deep_replace(old, new)))
             mutated = begin + "".join([*codes[:number], changed, *codes[number + 1 :]]) + end
             if mutated not in seen and _compiles(mutated):
                 seen.add(mutated)

@@ -15,7 +15,7 @@ from tests.scanning.records import recorded
 from ticketing.admission.scans import DenialReason, Scan, Verdict
 
 SCAN_ID = uuid.UUID(int=9)
-DENIAL = {"verdict": Verdict.DENIED, "denial_reason": DenialReason.ALREADY_CHECKED_IN}
+DENIAL: dict[str, Any] = {"verdict": Verdict.DENIED, "denial_reason": DenialReason.ALREADY_CHECKED_IN}
 
 
 def live(**values: Any) -> Scan:

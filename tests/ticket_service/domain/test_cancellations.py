@@ -1,5 +1,6 @@
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -154,7 +155,7 @@ def test_a_rejected_cancellation_is_requested_again_from_the_beginning():
 
 def pending_of(settled: Cancellation) -> Cancellation:
     """Return a settled cancellation as it was requested."""
-    changed = {"check_in_time": None, "complete_time": None, "attempts": 0}
+    changed: dict[str, Any] = {"check_in_time": None, "complete_time": None, "attempts": 0}
     return replace(settled, status=CancellationStatus.PENDING, **changed)
 
 

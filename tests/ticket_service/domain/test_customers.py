@@ -119,7 +119,7 @@ def test_a_customer_owns_up_to_the_bound_with_the_held_places():
 
 
 def test_unpaid_places_count_for_a_while_after_they_returned_to_sale():
-    bounds = {"max_unpaid": 3, "unpaid_window": 60 * MINUTE}
+    bounds: dict[str, Any] = {"max_unpaid": 3, "unpaid_window": 60 * MINUTE}
     recent = Holdings(returned=[(NOW - 60 * MINUTE + MOMENT, 2)])
     assert held(items(STANDARD=1), recent, **bounds) is None
     refused = held(items(STANDARD=2), recent, **bounds)

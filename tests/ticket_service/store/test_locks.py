@@ -66,9 +66,9 @@ def world(tickets_url: URL) -> Iterator[World]:
 
 
 def _insert_work(connection: Connection, world: World) -> None:
-    its = {"event_id": world.event_id, "create_time": NOW, "due_time": NOW}
-    ticket = {**its, "ticket_id": world.ticket_ids[0], "issue": 1}
-    money = {
+    its: dict[str, Any] = {"event_id": world.event_id, "create_time": NOW, "due_time": NOW}
+    ticket: dict[str, Any] = {**its, "ticket_id": world.ticket_ids[0], "issue": 1}
+    money: dict[str, Any] = {
         "provider": "stripe",
         "payment_id": "pi_1",
         "currency": "EUR",
@@ -76,13 +76,30 @@ def _insert_work(connection: Connection, world: World) -> None:
         "purchase_id": world.purchase_id,
     }
     pending = CancellationStatus.PENDING
-    terms = {"currency": "EUR", "refund_amount": 0, "refund_percent": 0, "reason": "", "status": pending}
+    terms: dict[str, Any] = {
+        "currency": "EUR",
+        "refund_amount": 0,
+        "refund_percent": 0,
+        "reason": "",
+        "status": pending,
+    }
     cancellations.insert_cancellations(connection, [Cancellation(cancellation_id=world.work_id, **ticket, **terms)])
-    wanted = {"caller": "alice", "request_id": new_id(), "user_id": None, "email": "", "status": ReissueStatus.PENDING}
+    wanted: dict[str, Any] = {
+        "caller": "alice",
+        "request_id": new_id(),
+        "user_id": None,
+        "email": "",
+        "status": ReissueStatus.PENDING,
+    }
     reissues.insert_reissue(connection, Reissue(reissue_id=world.work_id, **ticket, **wanted))
     event_cancellation.insert(connection, EventCancellation(reason="", **its))
     refund_orders.insert(connection, RefundOrder(order_id=world.work_id, cancellation_id=None, **its, **money))
-    refund = {"event_id": world.event_id, "create_time": NOW, "ticket_id": world.ticket_ids[1], "reason": ""}
+    refund: dict[str, Any] = {
+        "event_id": world.event_id,
+        "create_time": NOW,
+        "ticket_id": world.ticket_ids[1],
+        "reason": "",
+    }
     made = TicketRefund(ticket_refund_id=new_id(), caller="olga", **refund, **money)
     ticket_refunds.insert(connection, made)
     reconciler.enqueue(connection, "stripe", ["pi_1"], NOW)
