@@ -49,7 +49,7 @@ def test_a_fingerprint_stays_that_of_stored_scans():
     assert replace(ATTEMPT, group_count=2).fingerprint().hex() == "efe9fcaae4d6b6903b5d17166a826e82"
 
 
-def test_the_further_tickets_of_a_group_are_recorded_under_ids_of_their_own():
+def test_further_tickets_of_a_group_have_scan_ids_of_their_own():
     group = replace(ATTEMPT, group_count=4)
     further = group.further()
     assert [scan.group_index for scan in further] == [1, 2, 3]
@@ -83,7 +83,7 @@ STORED = Scan(
 )
 
 
-def test_the_code_of_a_stored_scan_is_that_of_its_ticket_and_issue():
+def test_a_stored_scan_gets_the_code_of_its_ticket_and_issue():
     assert restore_code(STORED, CODES) == replace(STORED, code=CODES.code(uuid.UUID(int=5), 2))
 
 

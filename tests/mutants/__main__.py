@@ -110,8 +110,11 @@ def run_guards(results: Results, trials: Trials, given: argparse.Namespace, unti
     def work() -> None:
         for name, mutant in wanted:
             if results.is_wanted(name, again=given.again) and time.monotonic() < until:
-                its = [test for test in trials.collected if test.startswith(tuple(tests[mutant.source]))]
-                results.by_name[name] = trials.run(mutant.path, mutant.source, its)
+                for path in tests[mutant.source]:
+                    its = [test for test in trials.collected if test.startswith(path)]
+                    results.by_name[name] = trials.run(mutant.path, mutant.source, its)
+                    if results.by_name[name]:
+                        break
                 results.save()
                 print(f"{mutant.path}:{mutant.line} {results.by_name[name] or 'SURVIVED'}", flush=True)
 

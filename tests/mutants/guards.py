@@ -39,6 +39,7 @@ def _guards(path: str, tests: Sequence[str], *edits: tuple[str, str]) -> Iterato
 
 _LOCK: Final = ".with_for_update(key_share=True)"
 _LOCK_FREE: Final = ".with_for_update(key_share=True, skip_locked=True)"
+_LOCKS: Final = "store/test_locks.py"
 _SALES: Final = (
     "use_cases/test_sales.py",
     "use_cases/test_holds.py",
@@ -94,7 +95,7 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "ticket_service/store/holds.py",
-        ("use_cases/test_holds.py", "use_cases/test_payments.py", "use_cases/test_provider_sweeps.py", "store"),
+        (_LOCKS, "use_cases/test_holds.py", "use_cases/test_payments.py", "use_cases/test_provider_sweeps.py", "store"),
         (f".order_by(purchases.c.purchase_id)\n        {_LOCK}", ".order_by(purchases.c.purchase_id)"),
         (f"                {_LOCK_FREE}\n", ""),
         (
@@ -113,7 +114,7 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "ticket_service/store/cancellations.py",
-        _CANCEL,
+        (_LOCKS, *_CANCEL),
         ("query.with_for_update(key_share=True, of=cancellations)", "query"),
         ("            cancellations.c.status == CancellationStatus.PENDING,\n", ""),
         ("        .with_for_update(key_share=True, of=[tickets, cancellations])\n", ""),
@@ -122,7 +123,7 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "ticket_service/store/event_cancellation.py",
-        _CANCEL,
+        (_LOCKS, *_CANCEL),
         ("query.with_for_update(key_share=True))", "query)"),
         ("            tickets.c.status.in_(RESERVED_STATUSES),\n", ""),
         (f"        .limit(limit)\n        {_LOCK}", "        .limit(limit)"),
@@ -135,7 +136,7 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "ticket_service/store/refund_orders.py",
-        _REFUND,
+        (_LOCKS, *_REFUND),
         ("cancellations.status = 'REFUNDING' AND NOT refund_due AND", "NOT refund_due AND"),
         (" AND NOT refund_due AND payments.provider", " AND payments.provider"),
         (" AND payments.provider <> 'external'", ""),
@@ -155,7 +156,7 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "ticket_service/store/ticket_refunds.py",
-        _REFUND,
+        (_LOCKS, *_REFUND),
         ("        .with_for_update(key_share=True, of=ticket_refunds)\n", ""),
         (", sa.not_(payments.c.refund_due))", ")"),
         ('        cancellations.c.status != "REJECTED",\n', ""),
@@ -163,6 +164,7 @@ GUARDS: Final[Sequence[Guard]] = (
     *_guards(
         "ticket_service/store/events.py",
         (
+            _LOCKS,
             "use_cases/test_changes.py",
             "use_cases/test_reissues.py",
             "use_cases/test_holds.py",
@@ -176,12 +178,18 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "ticket_service/store/tickets.py",
-        ("use_cases/test_reissues.py", "use_cases/test_ticket_refunds.py", "use_cases/test_cancellations.py", "store"),
+        (
+            _LOCKS,
+            "use_cases/test_reissues.py",
+            "use_cases/test_ticket_refunds.py",
+            "use_cases/test_cancellations.py",
+            "store",
+        ),
         ("connection.execute(lock.with_for_update(key_share=True, of=tickets))", "connection.execute(lock)"),
     ),
     *_guards(
         "ticket_service/store/reissues.py",
-        ("use_cases/test_reissues.py", "store"),
+        (_LOCKS, "use_cases/test_reissues.py", "store"),
         ("query.with_for_update(key_share=True)", "query"),
         (", reissues.c.status == ReissueStatus.PENDING\n", "\n"),
         (".where(reissues.c.due_time <= now)", ".where(reissues.c.due_time.is_not(None))"),
@@ -189,7 +197,13 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "ticket_service/store/check_ins.py",
-        ("use_cases/test_annulled_check_ins.py", "use_cases/test_feed.py", "use_cases/test_restores.py", "store"),
+        (
+            _LOCKS,
+            "use_cases/test_annulled_check_ins.py",
+            "use_cases/test_feed.py",
+            "use_cases/test_restores.py",
+            "store",
+        ),
         ("    FOR NO KEY UPDATE OF tickets\n", ""),
         ('f"{_LOCK} SKIP LOCKED"', "str(_LOCK)"),
     ),
@@ -209,7 +223,7 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "ticket_service/store/feed.py",
-        ("use_cases/test_feed.py", "servicers/test_feed.py", "store"),
+        (_LOCKS, "use_cases/test_feed.py", "servicers/test_feed.py", "store"),
         ("tickets.revision > cursor.after", "tickets.revision >= cursor.after"),
         ("        ORDER BY tickets.revision\n", ""),
         ("    WHERE tickets.revision >= sent.revision\n", ""),
@@ -219,7 +233,7 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "ticket_service/store/reconciler.py",
-        ("use_cases/test_reconciler.py", "store"),
+        (_LOCKS, "use_cases/test_reconciler.py", "store"),
         ("table.c.provider == provider, table.c.due_time <= now", "table.c.provider == provider"),
         ("table.c.provider == look.provider, table.c.due_time == claimed_until", "table.c.provider == look.provider,"),
         ("table.c.due_time <= now, table.c.provider.in_(providers)", "table.c.provider.in_(providers)"),
@@ -248,7 +262,7 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "scan_service/store/admission.py",
-        _SCANS,
+        (_LOCKS, *_SCANS),
         ("ORDER BY event_id FOR SHARE", "ORDER BY event_id"),
         ("    FOR UPDATE OF t\n", ""),
         ("    ORDER BY t.ticket_id\n", ""),
@@ -263,7 +277,7 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "scan_service/store/feed.py",
-        _FEED,
+        (_LOCKS, *_FEED),
         ("    WHERE (tickets.generation, tickets.revision) < (EXCLUDED.generation, EXCLUDED.revision)\n", ""),
         ("tickets.status IN ('CANCELLED', 'REFUNDED') AND ", "false AND "),
         ("greatest(tickets.issue, EXCLUDED.issue)", "EXCLUDED.issue"),
@@ -277,7 +291,7 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "scan_service/store/revocations.py",
-        ("use_cases/test_revocations.py", "use_cases/test_locked_rows.py", "store"),
+        (_LOCKS, "use_cases/test_revocations.py", "use_cases/test_locked_rows.py", "store"),
         ("SET known = tickets.known", "SET known = false"),
         (".with_for_update(skip_locked=True)", ".with_for_update()"),
         ("    ORDER BY ticket_id\n", ""),
@@ -285,7 +299,13 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "scan_service/store/annulments.py",
-        ("use_cases/test_annulments.py", "use_cases/test_groups.py", "use_cases/test_uploaded_annulments.py", "store"),
+        (
+            _LOCKS,
+            "use_cases/test_annulments.py",
+            "use_cases/test_groups.py",
+            "use_cases/test_uploaded_annulments.py",
+            "store",
+        ),
         ("event_row.with_for_update(read=True)", "event_row"),
         ("query.order_by(tickets.c.ticket_id).with_for_update()", "query.order_by(tickets.c.ticket_id)"),
         ("        sa.or_(scans.c.verdict == Verdict.ADMITTED, denied_exit),\n", ""),
@@ -293,7 +313,7 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "scan_service/store/reports.py",
-        ("replication/test_reports.py", "use_cases/test_annulments.py", "store"),
+        (_LOCKS, "replication/test_reports.py", "use_cases/test_annulments.py", "store"),
         ("FOR UPDATE OF t SKIP LOCKED", "FOR UPDATE OF t"),
         ("greatest(t.reported_sequence, locked.confirmed_sequence)", "locked.confirmed_sequence"),
         ("greatest(t.reported_sequence, locked.confirmed_sequence)", "t.sequence"),
@@ -317,7 +337,13 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "scan_service/store/devices.py",
-        ("use_cases/test_devices.py", "use_cases/test_device_requests.py", "commands/test_revoke_devices.py", "store"),
+        (
+            _LOCKS,
+            "use_cases/test_devices.py",
+            "use_cases/test_device_requests.py",
+            "commands/test_revoke_devices.py",
+            "store",
+        ),
         ("devices.c.code_digest == code_digest).with_for_update()", "devices.c.code_digest == code_digest)"),
         ("sa.func.coalesce(devices.c.revoke_time, now)", "now"),
         ("wanted, devices.c.revoke_time.is_(None)", "wanted"),
@@ -329,7 +355,7 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "scan_service/store/device_reports.py",
-        (*_FEED, "use_cases/test_devices.py"),
+        (_LOCKS, *_FEED, "use_cases/test_devices.py"),
         ("      AND (d.enroll_time, d.revoke_time) IS NOT DISTINCT FROM (sent.enroll_time, sent.revoke_time)\n", ""),
         (" AND d.enroll_time IS NULL AND lost", " AND lost"),
         (" AND d.revoke_time IS NULL AND lost", " AND lost"),

@@ -26,6 +26,6 @@ REQUEST = HolderRequest(HERE, uuid.uuid4(), "handheld", "sam", None)
         ({"scan_time": NOON - timedelta(days=1)}, timedelta(), True),
     ],
 )
-def test_a_gate_reads_the_name_for_its_own_live_scan_of_the_last_minutes(changes, after, allowed):
+def test_a_gate_reads_names_for_its_own_live_scans_of_minutes(changes, after, allowed):
     scan = replace(recorded(0), **changes)
     assert REQUEST.is_for(scan, NOON + after) is allowed

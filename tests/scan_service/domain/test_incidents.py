@@ -94,7 +94,7 @@ def test_the_gate_and_the_kind_of_scan_count():
     assert find_violation(EVENT, replace(vip, scan_type=OUT), presented, NOON) is None
 
 
-def test_an_admitted_forgery_is_an_incident_at_once_and_a_denied_one_when_repeated():
+def test_a_denied_forgery_is_an_incident_once_it_is_repeated():
     admitted, denied = recorded(0, ticket_id=None), recorded(0, ticket_id=None, verdict=Verdict.DENIED)
     subject = uuid.UUID(bytes=b"d" * 16)
     forged = IncidentKind.FORGED_TOKEN
@@ -102,7 +102,7 @@ def test_an_admitted_forgery_is_an_incident_at_once_and_a_denied_one_when_repeat
     assert assign_forgery(denied, TOKEN) == IncidentScan(HERE, forged, subject, None, denied.scan_id, 2)
 
 
-def test_a_damaged_token_is_an_incident_only_if_it_was_admitted():
+def test_a_damaged_token_is_an_incident_if_it_was_admitted():
     admitted = recorded(0, ticket_id=None)
     found = assign_forgery(admitted, DAMAGED)
     assert found == IncidentScan(HERE, IncidentKind.FORGED_TOKEN, NO_SUBJECT, None, admitted.scan_id, 1)
@@ -173,7 +173,7 @@ def test_a_new_day_separates_check_ins():
     assert conflicts(daily, offline(-24 * 60), offline(-24 * 60 + 1), offline(0)) == [(DOUBLE, 0), (DOUBLE, 1)]
 
 
-def test_an_area_or_exit_of_a_person_outside_is_an_incident_if_offline():
+def test_an_offline_exit_of_a_person_outside_is_an_incident():
     assert conflicts(EVENT, offline(0, OUT)) == [(INVALID, 0)]
     assert conflicts(EVENT, offline(0, ACCESS)) == [(INVALID, 0)]
     assert conflicts(EVENT, recorded(0, OUT)) == conflicts(EVENT, recorded(0, ACCESS)) == []

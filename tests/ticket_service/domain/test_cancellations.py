@@ -146,7 +146,7 @@ def test_a_repetition_may_not_want_a_larger_refund(wanted, is_refused):
     assert caught.value.reason == "TICKET_NOT_CANCELLABLE"
 
 
-def test_a_rejected_cancellation_is_requested_again_from_the_beginning():
+def test_a_rejected_cancellation_is_requested_anew():
     rejected = settle(replace(pending(), attempts=3), Outcome(revoked=False, check_in_time=NOW), NOW)
     again_id, later = new_id(), NOW + timedelta(days=1)
     again = request_again(replace(rejected, check_in_annulled=True), again_id, later)

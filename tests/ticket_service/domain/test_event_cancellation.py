@@ -34,7 +34,7 @@ def test_the_tickets_are_due_once_the_gates_are_closed():
     assert (closed.gates_closed_time, closed.due_time, closed.attempts) == (LATER, LATER, 0)
 
 
-def test_batches_advance_by_their_last_ticket_and_an_empty_one_ends():
+def test_batches_advance_by_their_last_ticket_until_one_is_empty():
     after = advance(BEGUN, TICKETS, LATER)
     assert (after.after_ticket_id, after.due_time, after.complete_time) == (TICKETS[-1].ticket_id, LATER, None)
     ended = advance(after, [], LATER)
@@ -44,7 +44,7 @@ def test_batches_advance_by_their_last_ticket_and_an_empty_one_ends():
     assert reopen(after, LATER) is after
 
 
-def test_tickets_without_a_check_in_or_a_pending_cancellation_are_cancelled():
+def test_open_tickets_without_a_check_in_are_cancelled():
     inside = replace(TICKETS[0], check_in_time=NOW)
     assert tickets_to_cancel([inside, *TICKETS[1:]], {TICKETS[1].ticket_id}) == [TICKETS[2]]
 

@@ -232,7 +232,7 @@ def test_the_charge_of_a_lasting_hold_is_asked_about_until_its_end() -> None:
     assert due(timedelta(hours=1), ChargeState.CREATED) == NOW + timedelta(seconds=1)
 
 
-def test_the_wait_is_a_quarter_of_the_time_since_the_hold_and_a_jitter() -> None:
+def test_the_wait_is_a_quarter_of_the_overdue_time_and_a_jitter() -> None:
     def wait(number: int) -> Any:
         overdue = replace(HELD, purchase_id=type(HELD.purchase_id)(int=number))
         now = NOW + timedelta(minutes=8)

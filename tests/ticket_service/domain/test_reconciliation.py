@@ -110,7 +110,7 @@ def test_a_payment_that_is_not_recorded_is_found(charge, own, found):
     ("refunds", "found"),
     [([], 1), ([99], 1), ([60, 39], 1), ([100], 0), ([60, 40], 0)],
 )
-def test_an_unmatched_payment_is_found_until_it_is_refunded_in_full(refunds, found):
+def test_an_unmatched_payment_is_found_until_it_is_refunded(refunds, found):
     made = [replace(BY_HAND, refund_id=f"re_{number}", amount=amount) for number, amount in enumerate(refunds)]
     assert len(list(find_unmatched_charges(there([CHARGE], made), here(**UNMATCHED)))) == found
     waiting = [replace(one, state=RefundState.WAITING) for one in made]
@@ -164,7 +164,7 @@ def test_a_refund_that_is_not_recorded_alike_is_found(refund, own, found):
         ({"complete_time": READ}, None, 0),
     ],
 )
-def test_a_recorded_refund_that_the_provider_has_not_made_is_found(order, listed, found):
+def test_a_recorded_refund_that_was_not_made_is_found(order, listed, found):
     refunds = [] if listed is None else [replace(REFUND, state=listed, failure="closed")]
     assert len(list(find_missing_refunds(there([CHARGE], refunds), here(orders=[replace(ORDER, **order)])))) == found
 
@@ -173,7 +173,7 @@ def test_a_recorded_refund_that_the_provider_has_not_made_is_found(order, listed
     ("changes", "found"),
     [({}, 1), ({"return_time": NOW}, 0), ({"kind": OutsideRefundKind.DISPUTE}, 0), ({"create_time": READ}, 0)],
 )
-def test_an_outside_refund_that_the_provider_has_not_made_is_found(changes, found):
+def test_an_outside_refund_that_was_not_made_is_found(changes, found):
     own = here(outside_refunds=(replace(OUTSIDE, **changes),))
     assert len(list(find_missing_refunds(there([CHARGE]), own))) == found
 

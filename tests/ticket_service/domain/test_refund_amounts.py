@@ -26,7 +26,7 @@ def test_a_refusal_names_the_rest_or_that_nothing_is_left(maximum, message):
         (("CHF", 1_000), False),
     ],
 )
-def test_an_amount_is_within_the_bounds_and_in_the_currency_of_the_event(wanted, is_allowed):
+def test_an_amount_is_in_the_bounds_and_the_currency_of_the_event(wanted, is_allowed):
     sold = make_sold(make_event())
     if is_allowed:
         assert check_amount(sold, wanted, 500, 2_000) == wanted[1]

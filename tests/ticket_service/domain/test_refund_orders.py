@@ -97,13 +97,13 @@ def test_a_refused_refund_waits_for_the_organizer_if_one_can_retry():
     assert again.due_time == NOW + WAIT
 
 
-def test_a_refused_refund_that_nobody_can_retry_is_repeated_every_hour():
+def test_a_refused_refund_without_a_retry_is_repeated_hourly():
     refused = apply_progress(LATE, REFUSAL, NOW)
     assert (refused.status, refused.round, refused.failure) == (RefundOrderStatus.PENDING, 2, "the card is closed")
     assert refused.due_time == NOW + RETRY_INTERVAL == NOW + timedelta(hours=1)
 
 
-def test_only_the_first_failure_that_nobody_can_retry_is_reported():
+def test_only_the_first_failure_without_a_retry_is_reported():
     first = apply_progress(LATE, REFUSAL, NOW)
     assert first.is_first_failure
     assert not apply_progress(claim(first, NOW, WAIT), REFUSAL, NOW).is_first_failure

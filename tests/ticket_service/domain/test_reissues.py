@@ -36,7 +36,7 @@ def refused(wanted: ReissueRequest, **changes: Any) -> str:
     return caught.value.reason
 
 
-def test_a_reissue_takes_the_next_issue_after_a_head_start_of_the_caller():
+def test_a_reissue_takes_the_next_issue_of_the_ticket():
     made = request(SOLD, TRANSFER, new_id(), NOW)
     assert (made.issue, made.status, made.user_id) == (5, ReissueStatus.PENDING, "bob")
     assert made.due_time == NOW + SWEEPER_DELAY

@@ -227,7 +227,7 @@ def test_an_offer_is_on_sale_from_its_start_until_before_its_end(opens, closes, 
     ("offered", "bounds"),
     [({"min_per_purchase": 2, "max_per_purchase": 4}, (2, 4)), ({}, (1, 20)), ({"max_per_purchase": 99}, (1, 20))],
 )
-def test_an_order_has_as_many_tickets_as_the_offer_and_the_service_allow(offered, bounds):
+def test_an_order_has_as_many_tickets_as_the_offer_allows(offered, bounds):
     event = replace(FREE, offers=(Offer(TicketType.STANDARD, 0, **offered),))
 
     def allows(quantity: int) -> bool:
@@ -317,7 +317,7 @@ def test_a_free_order_gets_no_hold():
     assert isinstance(answer(order(customer=ALICE), batch, BOUNDED), Sale)
 
 
-def test_holds_and_tickets_of_a_batch_count_toward_the_bounds_of_a_customer():
+def test_sales_of_a_batch_count_toward_the_bounds_of_a_customer():
     event = make_event(ticket_price=1)
     batch = bounded_batch(event)
 

@@ -92,7 +92,7 @@ def test_a_cancellation_refunds_at_most_what_earlier_refunds_left():
         ({"name": "Alice Liddell"}, "alice", ""),
     ],
 )
-def test_a_ticket_shows_the_name_of_its_holder_until_it_is_transferred(metadata, holder, name):
+def test_a_ticket_shows_its_holder_until_it_is_transferred(metadata, holder, name):
     assert replace(make_sold(make_event(), user_id=holder), metadata=metadata).holder_name == name
 
 
