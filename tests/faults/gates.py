@@ -134,23 +134,31 @@ class StreamGate:
             self.clock.stopped.wait(0.1)
             return
         tokens = list(ticket.tokens)
-        self.scan(ticket, *(tokens[-1] if self.random.random() < 0.85 else self.random.choice(tokens)))
+        admitted = self.scan(ticket, *(tokens[-1] if self.random.random() < 0.85 else self.random.choice(tokens)))
+        if admitted and self.random.random() < ANNULLED:
+            self.annul(ticket, admitted)
         self.clock.stopped.wait(self.random.uniform(0, 0.05))
 
-    def scan(self, ticket: SoldTicket, issue: int, token: str) -> None:
-        """Scan a token of an issue until the scan is answered."""
+    def scan(self, ticket: SoldTicket, issue: int, token: str) -> str:
+        """Scan a token of an issue until the scan is answered; return the id of the scan if it admitted the person."""
         scan_id = str(uuid.uuid4())
-        number = self._record.begin("scan", ticket_id=ticket.ticket_id, scan_id=scan_id, issue=issue, gate=self._name)
+        number = self._record.begin(
+            "scan",
+            ticket_id=ticket.ticket_id,
+            event_id=ticket.event_id,
+            scan_id=scan_id,
+            issue=issue,
+            gate=self._name,
+        )
         attempt = scan_service_pb2.ScanAttempt(scan_id=scan_id, code=token)
         answer = self._ask(number, ticket.event_id, Request(scan=attempt), "result")
         if answer is None:
-            return
+            return ""
         facts = facts_of(answer)
         if answer.scan_id != scan_id:
             facts["fault"] = f"the answer is that of {answer.scan_id}"
         self._record.end(number, OK, **facts)
-        if facts["admitted"] and self.random.random() < ANNULLED:
-            self._annul(ticket, scan_id)
+        return scan_id if facts["admitted"] else ""
 
     def upload(self, ticket: SoldTicket, decisions: Sequence[scan_service_pb2.ScanAttempt]) -> None:
         """Upload offline decisions on a ticket until they are answered."""
@@ -167,7 +175,8 @@ class StreamGate:
             if one.scan_id in recorded:
                 self._record.end(number)
 
-    def _annul(self, ticket: SoldTicket, scan_id: str) -> None:
+    def annul(self, ticket: SoldTicket, scan_id: str) -> None:
+        """Report that an admitted person did not pass."""
         number = self._record.begin("annul", ticket_id=ticket.ticket_id, scan_id=scan_id)
         passage = scan_service_pb2.Passage(scan_id=scan_id, passed=False)
         answer = self._ask(number, ticket.event_id, Request(passage=passage), "annulled")
@@ -210,19 +219,25 @@ class Uploader:
         """Upload decisions on one ticket, in any order, some of them twice."""
         ticket = self._world.pick(self._random)
         if ticket is not None:
-            decisions = [self._decision(ticket) for _ in range(self._random.choice([1, 1, 2]))]
+            decisions = [self._decision(ticket.tokens[-1][1]) for _ in range(self._random.choice([1, 1, 2]))]
             for _ in range(self._random.choice([1, 1, 2])):
                 self._random.shuffle(decisions)
                 self._gate.upload(ticket, decisions)
         self._gate.clock.stopped.wait(self._random.uniform(0.5, 2.0))
 
-    def _decision(self, ticket: SoldTicket) -> scan_service_pb2.ScanAttempt:
-        now = datetime.now(UTC)
-        shown = now - timedelta(minutes=self._random.choice([1, 20, 40]))
-        offline = scan_service_pb2.OfflineDecision(verdict=scan_pb2.VERDICT_ADMITTED, scan_time=timestamp(shown))
-        if self._random.random() < 0.5:
-            offline.annul_time.CopyFrom(timestamp(now))
-        return scan_service_pb2.ScanAttempt(scan_id=str(uuid.uuid4()), code=ticket.tokens[-1][1], offline=offline)
+    def _decision(self, token: str) -> scan_service_pb2.ScanAttempt:
+        minutes = self._random.choice([1, 20, 40])
+        return offline_admission(token, minutes, is_annulled=self._random.random() < 0.5)
+
+
+def offline_admission(token: str, minutes: int, *, is_annulled: bool) -> scan_service_pb2.ScanAttempt:
+    """Return an admission that a device showed some minutes ago, annulled just now or not at all."""
+    now = datetime.now(UTC)
+    shown = timestamp(now - timedelta(minutes=minutes))
+    offline = scan_service_pb2.OfflineDecision(verdict=scan_pb2.VERDICT_ADMITTED, scan_time=shown)
+    if is_annulled:
+        offline.annul_time.CopyFrom(timestamp(now))
+    return scan_service_pb2.ScanAttempt(scan_id=str(uuid.uuid4()), code=token, offline=offline)
 
 
 class DeviceTime:
@@ -272,12 +287,25 @@ class Lane:
     def work(self) -> None:
         """Scan one ticket, and at times report that the person did not pass."""
         ticket = self._world.pick(self._random, self.event_id)
-        issue, token = ticket.tokens[-1] if ticket else (0, "")
-        now = time.monotonic()
-        if ticket is None or now - self._scanned.get(token, -SAME_TEXT_SECONDS) < SAME_TEXT_SECONDS:
+        if ticket is None or self.repeats(ticket):
             self._clock.stopped.wait(0.1)
             return
-        self._scanned[token] = now
+        answer = self.scan(ticket)
+        if answer.admitted and self._random.random() < ANNULLED:
+            number = self._record.begin("lane annul", ticket_id=ticket.ticket_id, scan_id=answer.scan_id)
+            undone = self.handheld.device.annul_last()
+            self._record.end(number, OK, annulled=undone.annulled, note=undone.note)
+        self._clock.stopped.wait(self._random.uniform(0, 0.3))
+
+    def repeats(self, ticket: SoldTicket) -> bool:
+        """Return whether the device would show its last answer about a ticket again."""
+        scanned = self._scanned.get(ticket.tokens[-1][1], -SAME_TEXT_SECONDS)
+        return time.monotonic() - scanned < SAME_TEXT_SECONDS
+
+    def scan(self, ticket: SoldTicket) -> Any:
+        """Scan a ticket; return the answer of the device."""
+        issue, token = ticket.tokens[-1]
+        self._scanned[token] = time.monotonic()
         number = self._record.begin("lane scan", ticket_id=ticket.ticket_id, issue=issue, gate=self.name)
         answer = self.handheld.scan(token)
         self._record.end(
@@ -290,11 +318,7 @@ class Lane:
             note=answer.note,
             repeated=answer.repeated,
         )
-        if answer.admitted and self._random.random() < ANNULLED:
-            number = self._record.begin("lane annul", ticket_id=ticket.ticket_id, scan_id=answer.scan_id)
-            undone = self.handheld.device.annul_last()
-            self._record.end(number, OK, annulled=undone.annulled, note=undone.note)
-        self._clock.stopped.wait(self._random.uniform(0, 0.3))
+        return answer
 
     def differences(self, rows: Sequence[tuple[str, int, bool, str]]) -> list[str]:
         """Return how the device's replica differs from rows of the scan service: id, issue, presence and status."""

@@ -38,7 +38,7 @@ class Buyer:
         """Buy once."""
         event = self._random.choice(self._world.events)
         if not event.price:
-            self._buy(event, "free")
+            self.buy(event, "free")
             return
         ways = {
             self._pay_first: 4,
@@ -58,44 +58,44 @@ class Buyer:
             "external_payment_id": str(uuid.uuid4()),
             "expected_total": money(event.price * quantity),
         }
-        self._buy(event, "external", quantity, **payment)
+        self.buy(event, "external", quantity, **payment)
 
     def _pay_held(self, event: SoldEvent) -> None:
-        held = self._buy(event, "held")
+        held = self.buy(event, "held")
         if held is not None and held.status == HELD:
             # Some buyers pay in time, and others too late.
             self._pause(self._random.choice([0.0, 0.0, 0.5, HOLD_SECONDS * 1.5]))
-            self._confirm(held, str(uuid.uuid4()))
+            self.confirm(held, str(uuid.uuid4()))
 
     def _pay_twice(self, event: SoldEvent) -> None:
-        held = self._buy(event, "held")
+        held = self.buy(event, "held")
         if held is not None and held.status == HELD:
-            self._confirm(held, str(uuid.uuid4()))
-            self._confirm(held, str(uuid.uuid4()))
+            self.confirm(held, str(uuid.uuid4()))
+            self.confirm(held, str(uuid.uuid4()))
 
     def _leave(self, event: SoldEvent) -> None:
-        held = self._buy(event, "held")
+        held = self.buy(event, "held")
         if held is not None and self._random.random() < 0.5:
-            self._release(held)
+            self.release(held)
 
     def _pay_by_card(self, event: SoldEvent) -> None:
         method = self._random.choice([CARD, CARD, CARD, DECLINED, PROCESSING])
-        bought = self._buy(event, "card", payment_method_id=method)
+        bought = self.buy(event, "card", payment_method_id=method)
         if bought is not None and bought.status == HELD:
             if method == PROCESSING:
-                self._finish(bought.purchase_id)
+                self.finish(bought.purchase_id)
             self._follow(bought)
 
     def _regret(self, event: SoldEvent) -> None:
         """Release a purchase in another window while its card is about to be charged."""
         user_id = self._world.new_user()
         paying = threading.Thread(
-            target=self._buy, args=(event, "card"), kwargs={"payment_method_id": CARD, "user_id": user_id}
+            target=self.buy, args=(event, "card"), kwargs={"payment_method_id": CARD, "user_id": user_id}
         )
         paying.start()
         held = self._find_held(event, user_id, paying)
         if held is not None:
-            self._release(held)
+            self.release(held)
         paying.join()
 
     def _find_held(self, event: SoldEvent, user_id: str, paying: threading.Thread) -> purchase_pb2.Purchase | None:
@@ -109,20 +109,21 @@ class Buyer:
         return None
 
     def _confirm_at_the_bank(self, event: SoldEvent) -> None:
-        bought = self._buy(event, "card", payment_method_id=SECURE)
+        bought = self.buy(event, "card", payment_method_id=SECURE)
         if bought is None or bought.status != HELD:
             return
         end = self._random.choice(["finish", "finish", "reject", "leave", "release", "late"])
         if end == "release":
-            self._release(bought)
+            self.release(bought)
             return
         if end == "late":
             self._pause(HOLD_SECONDS * 1.2)
         if end != "leave":
-            self._finish(bought.purchase_id, succeeds=end != "reject")
+            self.finish(bought.purchase_id, succeeds=end != "reject")
         self._follow(bought)
 
-    def _buy(self, event: SoldEvent, how: str, quantity: int = 0, **payment: Any) -> purchase_pb2.Purchase | None:
+    def buy(self, event: SoldEvent, how: str, quantity: int = 0, **payment: Any) -> purchase_pb2.Purchase | None:
+        """Buy tickets, and record how they are paid; `payment` are fields of the request."""
         quantity = quantity or self._quantity()
         user_id = payment.pop("user_id", "") or self._world.new_user()
         request = purchases_pb.PurchaseTicketsRequest(
@@ -142,7 +143,8 @@ class Buyer:
             self._shop.operate("buy again", "PurchaseTickets", request, answer=_purchase_facts, **facts)
         return self._sold(response.purchase)
 
-    def _confirm(self, held: purchase_pb2.Purchase, payment_id: str) -> None:
+    def confirm(self, held: purchase_pb2.Purchase, payment_id: str) -> None:
+        """Report a payment of the shop's own system."""
         request = purchases_pb.ConfirmPurchaseRequest(
             purchase_id=held.purchase_id, external_payment_id=payment_id, paid=held.total
         )
@@ -154,7 +156,8 @@ class Buyer:
         if response is not None:
             self._sold(response.purchase)
 
-    def _release(self, held: purchase_pb2.Purchase) -> None:
+    def release(self, held: purchase_pb2.Purchase) -> None:
+        """Release a purchase."""
         request = purchases_pb.ReleasePurchaseRequest(purchase_id=held.purchase_id)
         self._shop.operate("release", "ReleasePurchase", request, answer=_purchase_facts, purchase_id=held.purchase_id)
 
@@ -173,7 +176,7 @@ class Buyer:
                 return
             self._pause(0.5)
 
-    def _finish(self, purchase_id: str, *, succeeds: bool = True) -> None:
+    def finish(self, purchase_id: str, *, succeeds: bool = True) -> None:
         """Confirm or reject the charge of a purchase at the bank, if it has reached the bank."""
         for payment_id, intent in list(self._stripe.intents.items()):
             if intent["metadata"].get("purchase_id") == purchase_id and intent["status"] in {
@@ -219,14 +222,15 @@ class Holder:
         if ticket is None:
             self._shop.clock.stopped.wait(0.1)
             return
-        ways = {self._cancel: 5, self._reissue: 2, self._transfer: 1, self._refund: 1, self._read: 2, self._draw: 1}
+        ways = {self.cancel: 5, self._reissue: 2, self._transfer: 1, self._refund: 1, self._read: 2, self._draw: 1}
         [way] = self._random.choices(list(ways), list(ways.values()))
         try:
             way(ticket)
         finally:
             self._world.put_back(ticket)
 
-    def _cancel(self, ticket: SoldTicket) -> None:
+    def cancel(self, ticket: SoldTicket) -> None:
+        """Cancel a ticket."""
         request = tickets_pb.CancelTicketRequest(ticket_id=ticket.ticket_id)
         self._shop.operate(
             "cancel",
@@ -293,6 +297,12 @@ class Organizer:
 
     def publish(self, price: int, capacity: int, *, is_doomed: bool = False) -> SoldEvent:
         """Publish an event whose doors are open."""
+        sold = self.create(price, capacity, is_doomed=is_doomed)
+        self.open_sale(sold)
+        return sold
+
+    def create(self, price: int, capacity: int, *, is_doomed: bool = False, currency: str = "EUR") -> SoldEvent:
+        """Create the draft of an event whose doors are open."""
         now = datetime.now(UTC)
         event = event_pb2.Event(
             name="Concert",
@@ -300,18 +310,21 @@ class Organizer:
             doors_open_time=timestamp(now - timedelta(hours=3)),
             start_time=timestamp(now + timedelta(hours=6)),
             end_time=timestamp(now + timedelta(hours=9)),
-            ticket_price=money(price),
+            ticket_price=money(price, currency),
             refund_policy=_policy(PERCENTS[0]),
             max_participants=capacity,
         )
         create = events_pb.CreateEventRequest(request_id=str(uuid.uuid4()), event=event)
         event_id = self._caller.call("CreateEvent", create).event.event_id
-        number = self._caller.record.begin("terms", event_id=event_id, percent=PERCENTS[0])
-        self._caller.call("PublishEvent", events_pb.PublishEventRequest(event_id=event_id))
-        self._caller.record.end(number)
         sold = SoldEvent(event_id, price, capacity, is_doomed)
         self._world.events.append(sold)
         return sold
+
+    def open_sale(self, event: SoldEvent) -> None:
+        """Publish a draft."""
+        number = self._caller.record.begin("terms", event_id=event.event_id, percent=PERCENTS[0])
+        self._caller.call("PublishEvent", events_pb.PublishEventRequest(event_id=event.event_id))
+        self._caller.record.end(number)
 
     def work(self) -> None:
         """Do one thing."""
@@ -319,20 +332,21 @@ class Organizer:
         if self._works % 3 == 0:
             self.retry_refunds()
         elif self._random.random() < 0.6:
-            self._change_terms()
+            self.change_terms(
+                self._random.choice([one for one in self._world.events if one.price]), self._random.choice(PERCENTS)
+            )
         else:
             self._rename()
         self._caller.clock.stopped.wait(self._random.uniform(0.2, 1.0))
 
     def cancel_event(self) -> None:
         """Cancel the doomed event."""
-        event = next(one for one in self._world.events if one.is_doomed)
+        [event] = [one for one in self._world.events if one.is_doomed]
         request = events_pb.CancelEventRequest(event_id=event.event_id)
         self._caller.operate("cancel event", "CancelEvent", request, give_up=0.0, event_id=event.event_id)
 
-    def _change_terms(self) -> None:
-        event = self._random.choice([one for one in self._world.events if one.price])
-        percent = self._random.choice(PERCENTS)
+    def change_terms(self, event: SoldEvent, percent: int) -> None:
+        """Change the share of the price that a cancellation refunds."""
         changed = event_pb2.Event(event_id=event.event_id, refund_policy=_policy(percent))
         request = events_pb.UpdateEventRequest(event=changed)
         request.update_mask.paths.append("refund_policy")

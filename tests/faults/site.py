@@ -3,6 +3,8 @@
 import io
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
@@ -37,10 +39,13 @@ START_SECONDS: Final = 120.0
 class Slot:
     """A place for one process of a service, and a supervisor that starts the process again whenever it has ended."""
 
-    def __init__(self, name: str, module: str, variables: Mapping[str, str], clock_file: Path, guard: str) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - its surroundings
+        self, name: str, module: str, variables: Mapping[str, str], clock_file: Path, guard: str, code: Path
+    ) -> None:
         self.name = name
+        self._code = code
         self._module = module
-        self._variables = variables
+        self.variables = variables
         self._clock_file = clock_file
         self._guard = guard
         self._lock = threading.Lock()
@@ -115,7 +120,7 @@ class Slot:
                 return
             # A service whose database or peer is out of reach ends, and the supervisor starts it again.
             with suppress(pytest.fail.Exception):
-                process = ServiceProcess("tests.faults.program", self._variables, *arguments)
+                process = ServiceProcess("tests.faults.program", self.variables, *arguments, root=self._code)
                 self.starts += 1
                 with self._lock:
                     self._process = process
@@ -125,11 +130,22 @@ class Slot:
 
 
 class Site:
-    """The processes, the links between them by name, the database server and the payment provider."""
+    """The processes, the links between them by name, the database server and the payment provider.
 
-    def __init__(self, folder: Path, stack: ExitStack, guards: Mapping[str, str] | None = None) -> None:
+    `code` is the checkout whose services run, and `processes` their number each.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        stack: ExitStack,
+        guards: Mapping[str, str] | None = None,
+        code: Path = ROOT,
+        processes: int = PROCESSES,
+    ) -> None:
         self.folder = folder
         self._stack = stack
+        self._code, self._processes = code, processes
         self.database = DatabaseServer(folder)
         stack.callback(self.database.close)
         # Commits that are not durable get lost by a stop within seconds; a durable commit does not wait for this writer.
@@ -142,14 +158,19 @@ class Site:
         self.links: dict[str, Link] = {}
         self.slots: dict[str, Slot] = {}
         self.audit_variables: dict[str, str] = {}
-        ports = {name: free_ports(PROCESSES) for name in MODULES}
+        ports = {name: free_ports(processes) for name in MODULES}
         for name in MODULES:
-            for number in range(PROCESSES):
+            for number in range(processes):
                 guard = (guards or {}).get(name, "")
                 self.slots[f"{name}-{number}"] = self._new_slot(name, number, ports, guard)
         for slot in self.slots.values():
             slot.start()
             stack.callback(slot.close)
+
+    @property
+    def runs_present_code(self) -> bool:
+        """Return whether the services are those of this checkout."""
+        return self._code == ROOT
 
     def await_start(self) -> None:
         """Wait until every process serves."""
@@ -157,7 +178,7 @@ class Site:
 
     def addresses(self, name: str) -> list[str]:
         """Return the addresses of the processes of a service, as its clients reach them."""
-        return [self.links[f"clients to {name}-{number}"].address for number in range(PROCESSES)]
+        return [self.links[f"clients to {name}-{number}"].address for number in range(self._processes)]
 
     def rows(self, name: str, query: str) -> list[tuple[Any, ...]]:
         """Return the rows that a query reads in a database."""
@@ -173,6 +194,25 @@ class Site:
             status = run_audit(self.urls[TICKETS])
         return output.getvalue() if status else ""
 
+    def command(self, name: str, *words: str) -> str:
+        """Run a command of a service as an operator does; return its output."""
+        done = subprocess.run(
+            [sys.executable, "-m", MODULES[name], *words],
+            cwd=self._code,
+            env={
+                **os.environ,
+                "PYTHONPATH": f"{self._code}{os.pathsep}{self._code / 'protos'}",
+                **self.slots[f"{name}-0"].variables,
+                f"{name.upper()}_DATABASE_URL": self.urls[name].render_as_string(hide_password=False),
+            },
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=False,
+        )
+        assert done.returncode in {0, 1}, done.stderr
+        return done.stdout
+
     def heal(self) -> None:
         """End every fault, and wait until every process serves."""
         for link in self.links.values():
@@ -187,10 +227,33 @@ class Site:
         self.stripe.refund_status = "succeeded"
         self.await_start()
 
+    @contextmanager
+    def down(self, *services: str) -> Iterator[None]:
+        """Run a block while some services have no database, and then start them again."""
+        slots = [slot for slot in self.slots.values() if slot.name.partition("-")[0] in services]
+        links = [
+            link
+            for name, link in self.links.items()
+            if any(name.startswith(f"{slot.name} to database") for slot in slots)
+        ]
+        for link in links:
+            link.refuse()
+        starts = {slot: slot.starts for slot in slots}
+        for slot in slots:
+            slot.send(signal.SIGKILL)
+        try:
+            yield
+        finally:
+            for link in links:
+                link.heal()
+        eventually(lambda: all(slot.is_up and slot.starts > starts[slot] for slot in starts), seconds=START_SECONDS)
+
     def _new_database(self, name: str) -> URL:
         execute(self.database.url(), f"CREATE DATABASE {name}")
         url = self.database.url(name)
-        migrate(url, ROOT / MODULES[name] / "store" / "migrations")
+        if self.runs_present_code:
+            # Services of another commit migrate at their start, by their own code.
+            migrate(url, ROOT / MODULES[name] / "store" / "migrations")
         return url
 
     def _new_link(self, name: str, port: int) -> Link:
@@ -223,7 +286,7 @@ class Site:
                 "TICKETS_STRIPE_API_BASE": f"http://{provider.address}",
             }
             self.audit_variables = {**variables, "TICKETS_STRIPE_API_BASE": self.stripe.api_base}
-        return Slot(own, MODULES[name], variables, self.folder / f"clock-{own}", guard)
+        return Slot(own, MODULES[name], variables, self.folder / f"clock-{own}", guard, self._code)
 
 
 def children_of(pid: int) -> list[int]:
@@ -235,9 +298,11 @@ def children_of(pid: int) -> list[int]:
 
 
 @contextmanager
-def new_site(folder: Path, guards: Mapping[str, str] | None = None) -> Iterator[Site]:
+def new_site(
+    folder: Path, guards: Mapping[str, str] | None = None, code: Path = ROOT, processes: int = PROCESSES
+) -> Iterator[Site]:
     """Run a site; everything that it started ends with it."""
     with ExitStack() as stack:
-        site = Site(folder, stack, guards)
+        site = Site(folder, stack, guards, code, processes)
         site.await_start()
         yield site

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from tests.faults.guards import GUARDS
 from tests.faults.nemesis import Nemesis
 from tests.faults.record import Record
 from tests.faults.sales_checks import SALES_CHECKS
+from tests.faults.settling import finish_at_the_provider, unfinished
 from tests.faults.shops import Buyer, Cashier, Holder, Organizer, random_of
 from tests.faults.site import SCANS, START_SECONDS, TICKETS, new_site
 from tests.faults.stored import Stored
@@ -38,24 +39,6 @@ MIN_WORK: Final = {"buy": 0.5, "scan": 1.0, "cancel": 0.1, "lane scan": 0.1}
 CONTROL_WORK: Final = {"buy": 80.0, "scan": 250.0}
 MAX_TIMES: Final = 6
 MIN_FAULTS_A_SECOND: Final = 0.3
-# Rows that say that work is unfinished.
-UNFINISHED: Final[Mapping[str, tuple[str, str]]] = {
-    "held purchases": (TICKETS, "SELECT purchase_id FROM purchases WHERE status IN ('HELD', 'REFUNDING')"),
-    "cancellations": (
-        TICKETS,
-        "SELECT cancellation_id, status FROM cancellations WHERE status NOT IN ('DONE', 'REJECTED')",
-    ),
-    "refunds": (TICKETS, "SELECT order_id, status, failure FROM refund_orders WHERE status <> 'DONE'"),
-    "refunds of tickets": (TICKETS, "SELECT ticket_refund_id FROM ticket_refunds WHERE status <> 'DONE'"),
-    "payments to refund": (TICKETS, "SELECT payment_id FROM payments WHERE refund_due AND refund_id IS NULL"),
-    "reissues": (TICKETS, "SELECT reissue_id FROM reissues WHERE status = 'PENDING'"),
-    "event cancellations": (TICKETS, "SELECT event_id FROM callings_off WHERE complete_time IS NULL"),
-    "unreported check-ins": (SCANS, "SELECT ticket_id FROM tickets WHERE sequence > reported_sequence"),
-    "unreported incidents": (
-        SCANS,
-        "SELECT incident_id FROM incidents JOIN incident_scans USING (event_id, kind, subject) WHERE NOT reported",
-    ),
-}
 
 
 @dataclass
@@ -228,7 +211,7 @@ class Torture:
         left: dict[str, Any] = {}
         # Without a guard, some work may never end.
         while time.monotonic() < begin + (CONTROL_SETTLE_SECONDS if self._guards else SETTLE_SECONDS):
-            self._finish_at_the_provider()
+            finish_at_the_provider(self._site.stripe)
             self._cashier.work()
             self._organizer.retry_refunds()
             left = self._unfinished()
@@ -238,29 +221,9 @@ class Torture:
             time.sleep(0.3)  # The sweepers work meanwhile.
         self.result.violations += [f"not settled: {name}: {rows}" for name, rows in left.items()]
 
-    def _finish_at_the_provider(self) -> None:
-        """Let the banks answer what is still open, and the provider forget what it would repeat for a day.
-
-        It repeats a server error under the idempotency key of a refund, and the service waits for the end of that day.
-        """
-        stripe = self._site.stripe
-        stripe.forget_keys()
-        for payment_id, intent in list(stripe.intents.items()):
-            if intent["status"] == "processing":
-                stripe.finish(payment_id)
-        for refund in list(stripe.refunds):
-            if refund["status"] == "pending":
-                stripe.settle_refund(refund["id"], "succeeded")
-
     def _unfinished(self) -> dict[str, Any]:
-        found = {name: self._site.rows(*query)[:3] for name, query in UNFINISHED.items()}
-        # The provider has a refund that failed later, and the service has not looked at it since.
-        failed = {one["id"] for one in self._site.stripe.refunds if one["status"] == "failed"}
-        done = "SELECT refund_id FROM refund_orders WHERE status = 'DONE' AND refund_id IS NOT NULL"
-        found["refunds that failed later"] = [one for one in self._site.rows(TICKETS, done) if one[0] in failed]
+        found = unfinished(self._site)
         wanted = self._site.rows(TICKETS, "SELECT event_id, revision FROM events WHERE revision > 0")
-        present = dict(self._site.rows(SCANS, "SELECT event_id, revision FROM feed_cursors"))
-        found["the feed"] = [one for one in wanted if present.get(one[0]) != one[1]]
         found["followers"] = [
             one for one in wanted if any(follower.revisions.get(str(one[0])) != one[1] for follower in self._followers)
         ]
@@ -269,9 +232,6 @@ class Torture:
             for lane in self._lanes
             if not lane.is_delivered()
         ]
-        found["recoveries"] = self._site.rows(
-            SCANS, "SELECT recovery_id, cause FROM recoveries WHERE close_time IS NULL"
-        )
         return {name: rows for name, rows in found.items() if rows}
 
     def _check(self) -> None:
