@@ -146,14 +146,6 @@ REPLAYS: Final = (
         "one locked event stopped the gates of all events",
     ),
     Replay(
-        "cancellations-beside-a-locked-ticket",
-        15,
-        "122c4181",
-        "not settled: cancellations",
-        gates.cancellations_beside_a_locked_ticket,
-        "one locked ticket left other cancellations PENDING",
-    ),
-    Replay(
         "feed-beside-a-locked-event",
         15,
         "f230bba6",

@@ -100,20 +100,6 @@ def _scan_until(gate: StreamGate, tickets: list[SoldTicket], ends: float) -> Non
             gate.scan(ticket, *ticket.tokens[-1])
 
 
-def cancellations_beside_a_locked_ticket(stage: Stage) -> None:
-    """Lock a ticket at the gates, while it and other tickets of its event are cancelled."""
-    event = stage.event(0)
-    locked, *others = stage.sell(event, 3)
-    stage.await_replica()
-    with _cut(stage, REVOCATIONS):
-        for ticket in (locked, *others):
-            stage.holder.cancel(ticket)
-    own = f"SELECT cancellation_id::text FROM cancellations WHERE ticket_id = '{locked.ticket_id}'"
-    with stage.locked_ticket(SCANS, locked):
-        stage.expect("cancellations", ignore=[stage.site.rows(TICKETS, own)[0][0]])
-    stage.settle()
-
-
 def feed_beside_a_locked_event(stage: Stage) -> None:
     """Lock an event at the gates, while tickets of it and of another event are sold."""
     locked, other = stage.event(0), stage.event(0)

@@ -34,6 +34,8 @@ Check = Callable[[Evidence], Iterator[str]]
 # What is wrong so long after a scenario stays wrong. Work that the present code has not finished is waited for longer.
 OLD_SECONDS: Final = 20.0
 PRESENT_SECONDS: Final = 90.0
+# The pause between two looks.
+LOOK_SECONDS: Final = 0.3
 WAITING: Final = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
@@ -164,7 +166,7 @@ class Stage:
                 finish_at_the_provider(self.site.stripe)
             self._cashier.work()
             self.organizer.retry_refunds()
-            time.sleep(0.3)  # The sweepers work meanwhile.
+            self.clock.stopped.wait(LOOK_SECONDS)  # The sweepers work meanwhile.
 
     def expect(self, name: str, ignore: Sequence[str] = ()) -> None:
         """Wait until some kind of work is finished; `ignore` as in `settle`."""
@@ -173,7 +175,7 @@ class Stage:
             if time.monotonic() > until:
                 self.violations.append(f"not settled: {name}: {rows}")
                 return
-            time.sleep(0.1)  # The service works meanwhile.
+            self.clock.stopped.wait(LOOK_SECONDS)  # The service works meanwhile.
 
     def _unfinished(self, ignore: Sequence[str]) -> dict[str, list[Any]]:
         kept = {
@@ -193,7 +195,7 @@ class Stage:
         find = partial(self._found, world, checks or (*SALES_CHECKS, *GATE_CHECKS, partial(feed, followers=())))
         until = time.monotonic() + self.seconds
         while (found := find()) and time.monotonic() < until and checks:
-            time.sleep(0.3)  # The services work meanwhile.
+            self.clock.stopped.wait(LOOK_SECONDS)  # The services work meanwhile.
         self.violations += found
         if not checks:
             # INTERNAL and UNKNOWN are faults of a service; the others are those of a network that is cut.
