@@ -7,7 +7,7 @@ from math import inf
 from tests.faults import ticket_model as model
 from tests.faults.evidence import CANCELLED, REJECTED, Evidence, end_of
 from tests.faults.feed import Follower
-from tests.faults.gates import Lane
+from tests.faults.lanes import Lane
 from tests.faults.record import Operation
 from tests.faults.site import SCANS, TICKETS
 from ticketing.scans.v1 import scan_pb2

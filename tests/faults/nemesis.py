@@ -14,7 +14,7 @@ import psycopg2
 
 from tests.environment.databases import connected
 from tests.environment.postgres_processes import stopped
-from tests.faults.gates import Lane
+from tests.faults.lanes import Lane
 from tests.faults.network import Link
 from tests.faults.record import Record
 from tests.faults.site import SCANS, TICKETS, Site, Slot

@@ -9,10 +9,9 @@ from typing import Final
 
 from tests.environment.waiting import eventually
 from tests.faults.sales_checks import money
-from tests.faults.shops import PRICE
 from tests.faults.site import HOLD_SECONDS, SCANS, TICKETS
 from tests.faults.stage import Stage
-from tests.faults.world import SoldTicket
+from tests.faults.world import PRICE, SoldTicket
 from tests.stand_ins.stripe import CARD, PROCESSING, SECURE
 from ticketing.tickets.v1 import purchase_service_pb2
 from ticketing.tickets.v1 import ticket_service_pb2 as tickets_pb

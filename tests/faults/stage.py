@@ -15,17 +15,19 @@ from typing import Any, Final
 from tests.environment.backups import back_up, restore_whole
 from tests.environment.databases import connected
 from tests.environment.waiting import eventually
+from tests.faults.buyers import Buyer
 from tests.faults.callers import Caller, Clock
 from tests.faults.evidence import Evidence
 from tests.faults.gate_checks import GATE_CHECKS, feed
-from tests.faults.gates import Lane, StreamGate
+from tests.faults.gates import StreamGate
+from tests.faults.lanes import Lane
 from tests.faults.record import Record
 from tests.faults.sales_checks import SALES_CHECKS
 from tests.faults.settling import finish_at_the_provider, unfinished
-from tests.faults.shops import PRICE, Buyer, Cashier, Holder, Organizer, random_of
+from tests.faults.shops import Cashier, Holder, Organizer, random_of
 from tests.faults.site import SCANS, START_SECONDS, TICKETS, Site
 from tests.faults.stored import Stored
-from tests.faults.world import SoldEvent, SoldTicket, World
+from tests.faults.world import PRICE, SoldEvent, SoldTicket, World
 from tests.stand_ins.stripe import CARD
 from ticketing.scans.v1 import device_service_pb2 as devices_pb
 

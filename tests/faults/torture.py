@@ -11,17 +11,19 @@ from typing import Any, Final
 
 from tests.environment.databases import execute
 from tests.environment.waiting import eventually
+from tests.faults.buyers import Buyer
 from tests.faults.callers import PATIENCE_SECONDS, Caller, Clock
 from tests.faults.evidence import Evidence
 from tests.faults.feed import Follower
 from tests.faults.gate_checks import GATE_CHECKS, devices, feed, linearizable
-from tests.faults.gates import Lane, StreamGate, Uploader
+from tests.faults.gates import StreamGate, Uploader
 from tests.faults.guards import GUARDS
+from tests.faults.lanes import Lane
 from tests.faults.nemesis import Nemesis
 from tests.faults.record import Record
 from tests.faults.sales_checks import SALES_CHECKS
 from tests.faults.settling import finish_at_the_provider, unfinished
-from tests.faults.shops import Buyer, Cashier, Holder, Organizer, random_of
+from tests.faults.shops import Cashier, Holder, Organizer, random_of
 from tests.faults.site import SCANS, START_SECONDS, TICKETS, new_site
 from tests.faults.stored import Stored
 from tests.faults.world import PRICE, World
