@@ -15,7 +15,8 @@ class Replay:
     """A fault of the past; `before` is the commit before the one that mended it."""
 
     name: str
-    issue: int
+    # Money, the door, isolation of work from strangers, or operation.
+    area: str
     before: str
     # A part of the violation that the checks report with the old services.
     violation: str
@@ -27,7 +28,7 @@ class Replay:
 REPLAYS: Final = (
     Replay(
         "release-while-charging",
-        14,
+        "money",
         "98833821",
         "although its buyer had released it",
         sales.release_while_charging,
@@ -35,7 +36,7 @@ REPLAYS: Final = (
     ),
     Replay(
         "card-behind-slow-banks",
-        14,
+        "money",
         "98833821",
         "not settled: held purchases",
         sales.card_behind_slow_banks,
@@ -43,7 +44,7 @@ REPLAYS: Final = (
     ),
     Replay(
         "worse-terms",
-        14,
+        "money",
         "98833821",
         "and the terms at the purchase granted",
         sales.worse_terms,
@@ -51,7 +52,7 @@ REPLAYS: Final = (
     ),
     Replay(
         "refund-that-fails-later",
-        14,
+        "money",
         "e036b245",
         "not settled: refunds that failed later",
         sales.refund_that_fails_later,
@@ -59,15 +60,15 @@ REPLAYS: Final = (
     ),
     Replay(
         "payment-after-a-recovery",
-        18,
+        "operation",
         "558c5eee",
-        ", external): tickets worth",
+        "external): tickets worth",
         sales.payment_after_a_recovery,
         "a payment that was reported again after a recovery counted as a second one, and was refunded",
     ),
     Replay(
         "second-restore-of-the-scans",
-        18,
+        "operation",
         "17d8c52e",
         "a scan that was shown is lost",
         gates.second_restore_of_the_scans,
@@ -75,7 +76,7 @@ REPLAYS: Final = (
     ),
     Replay(
         "returned-part-of-a-refund",
-        14,
+        "money",
         "20157e34",
         ": tickets worth 0, by card",
         sales.returned_part_of_a_refund,
@@ -83,7 +84,7 @@ REPLAYS: Final = (
     ),
     Replay(
         "restore-before-a-refund",
-        14,
+        "money",
         "98833821",
         ": tickets worth 2500, by card 5000 - 5000",
         sales.restore_before_a_refund,
@@ -91,7 +92,7 @@ REPLAYS: Final = (
     ),
     Replay(
         "restore-beside-a-slow-refund",
-        14,
+        "money",
         "382e4ed1",
         ": tickets worth 2500, by card 5000 - 5000",
         sales.restore_beside_a_slow_refund,
@@ -99,15 +100,15 @@ REPLAYS: Final = (
     ),
     Replay(
         "price-in-other-units",
-        14,
+        "money",
         "e036b245",
-        "by card",
+        ": tickets worth",
         sales.price_in_other_units,
         "cards were charged a hundredth of prices in ISK",
     ),
     Replay(
         "one-payment-for-two-events",
-        14,
+        "money",
         "a4db78f2",
         "ConfirmPurchase: INTERNAL",
         sales.one_payment_for_two_events,
@@ -115,7 +116,7 @@ REPLAYS: Final = (
     ),
     Replay(
         "annulment-after-the-event",
-        14,
+        "money",
         "18bb08fc",
         "of a cancelled event is",
         gates.annulment_after_the_event,
@@ -123,7 +124,7 @@ REPLAYS: Final = (
     ),
     Replay(
         "late-annulment",
-        16,
+        "door",
         "98833821",
         "was annulled beyond the bound",
         gates.late_annulment,
@@ -131,7 +132,7 @@ REPLAYS: Final = (
     ),
     Replay(
         "draft-at-the-gates",
-        16,
+        "door",
         "2fa44b4c",
         "no order explains the answers",
         gates.draft_at_the_gates,
@@ -139,7 +140,7 @@ REPLAYS: Final = (
     ),
     Replay(
         "scans-beside-a-locked-event",
-        15,
+        "isolation",
         "122c4181",
         "waited for a stranger's lock",
         gates.scans_beside_a_locked_event,
@@ -147,7 +148,7 @@ REPLAYS: Final = (
     ),
     Replay(
         "feed-beside-a-locked-event",
-        15,
+        "isolation",
         "f230bba6",
         "the scan service has other tickets",
         gates.feed_beside_a_locked_event,
@@ -155,7 +156,7 @@ REPLAYS: Final = (
     ),
     Replay(
         "reports-beside-a-locked-ticket",
-        15,
+        "isolation",
         "1db909a9",
         "check-ins differ in the ticket service",
         gates.reports_beside_a_locked_ticket,
@@ -163,7 +164,7 @@ REPLAYS: Final = (
     ),
     Replay(
         "annulment-after-the-cancellation",
-        18,
+        "operation",
         "ce085b11",
         "check-ins differ in the ticket service",
         gates.annulment_after_the_cancellation,
@@ -171,7 +172,7 @@ REPLAYS: Final = (
     ),
     Replay(
         "admission-after-the-cancellation",
-        18,
+        "operation",
         "db667058",
         "check-ins differ in the ticket service",
         partial(gates.annulment_after_the_cancellation, is_admitted_again=True),

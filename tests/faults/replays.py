@@ -34,9 +34,7 @@ SEED: Final = 1
 
 def row(replay: Replay) -> str:
     """Return the row of a replay in the table of docs/reliability.md."""
-    return (
-        f"| {replay.fault} | {replay.issue} | `{replay.before}` | `{replay.name}` | {replay.violation.strip(':, ')} |"
-    )
+    return f"| {replay.fault} | {replay.area} | `{replay.before}` | `{replay.name}` | {replay.violation.strip(':, ')} |"
 
 
 def play(replay: Replay, code: Path, seed: int) -> list[str]:

@@ -10,7 +10,7 @@ from tests.faults.replays import row
 
 def test_the_page_lists_every_replay():
     lines = (ROOT / "docs" / "reliability.md").read_text().splitlines()
-    begin = lines.index("| fault | issue | commit before the fix | replay | the run reports |")
+    begin = lines.index("| fault | area | commit before the fix | replay | the run reports |")
     table = lines[begin + 2 : begin + 2 + len(REPLAYS) + 1]
     assert table == [*map(row, REPLAYS), ""]
 
