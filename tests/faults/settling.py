@@ -26,12 +26,19 @@ UNFINISHED: Final[Mapping[str, tuple[str, str]]] = {
         SCANS,
         "SELECT incident_id FROM incidents JOIN incident_scans USING (event_id, kind, subject) WHERE NOT reported",
     ),
-    "recoveries": (SCANS, "SELECT recovery_id, cause FROM recoveries WHERE close_time IS NULL"),
 }
+# Without a change of the server, no recovery begins.
+NO_RECOVERY: Final = "SELECT recovery_id, cause FROM recoveries WHERE close_time IS NULL"
+# After one, a recovery asks gate devices for their scans for a week; it is done once all have answered.
+DONE_RECOVERY: Final = """
+    SELECT recovery_id, device_id FROM recoveries r
+    LEFT JOIN devices d ON d.resent_recovery_id IS DISTINCT FROM r.recovery_id
+    WHERE r.close_time IS NULL AND (r.check_ins_time IS NULL OR r.devices_time IS NULL OR d.device_id IS NOT NULL)
+"""
 
 
 def unfinished(site: Site) -> dict[str, list[Any]]:
-    """Return the first rows of each kind of work that is unfinished; the code of an older commit lacks some kinds."""
+    """Return the rows of each kind of work that is unfinished; the code of an older commit lacks some kinds."""
     # The provider has a refund that failed later, and the service has not looked at it since. Read before the unfinished
     # refunds, among which it is once the service has looked.
     failed = {one["id"] for one in site.stripe.refunds if one["status"] == "failed"}
@@ -39,10 +46,11 @@ def unfinished(site: Site) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {
         "refunds that failed later": [one for one in site.rows(TICKETS, done) if one[0] in failed]
     }
+    queries = {**UNFINISHED, "recoveries": (SCANS, DONE_RECOVERY if site.database.changes_server else NO_RECOVERY)}
     lacking = () if site.runs_present_code else (UndefinedTable, UndefinedColumn)
-    for name, query in UNFINISHED.items():
+    for name, query in queries.items():
         with suppress(*lacking):
-            found[name] = site.rows(*query)[:3]
+            found[name] = site.rows(*query)
     present = dict(site.rows(SCANS, "SELECT event_id, revision FROM feed_cursors"))
     wanted = site.rows(TICKETS, "SELECT event_id, revision FROM events WHERE revision > 0")
     found["the feed"] = [one for one in wanted if present.get(one[0]) != one[1]]

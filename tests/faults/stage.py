@@ -156,31 +156,31 @@ class Stage:
                 restore_whole(self.site.urls[name], rows)
             act()
 
-    def settle(self, *, without_banks: bool = False, ignore: Sequence[str] = ()) -> None:
-        """Wait until no work is unfinished; work that never ends is a violation.
-
-        Rows whose text contains one of `ignore` do not count; `without_banks`: the provider finishes nothing.
-        """
+    def settle(self) -> None:
+        """End every fault, and wait until no work is unfinished; work that never ends is a violation."""
         self.site.heal()
         until = time.monotonic() + self.seconds
-        while left := self._unfinished(ignore):
+        while left := self._unfinished(()):
             if time.monotonic() > until:
-                self.violations += [f"not settled: {name}: {rows}" for name, rows in left.items()]
+                self.violations += [f"not settled: {name}: {rows[:3]}" for name, rows in left.items()]
                 return
-            if not without_banks:
-                finish_at_the_provider(self.site.stripe)
-            self._cashier.work()
-            self.organizer.retry_refunds()
+            self._finish()
             self.clock.stopped.wait(LOOK_SECONDS)  # The sweepers work meanwhile.
 
     def expect(self, name: str, ignore: Sequence[str] = ()) -> None:
-        """Wait until some kind of work is finished; `ignore` as in `settle`."""
+        """Wait until some kind of work is finished; rows whose text contains one of `ignore` do not count."""
         until = time.monotonic() + self.seconds
         while rows := self._unfinished(ignore).get(name):
             if time.monotonic() > until:
-                self.violations.append(f"not settled: {name}: {rows}")
+                self.violations.append(f"not settled: {name}: {rows[:3]}")
                 return
             self.clock.stopped.wait(LOOK_SECONDS)  # The service works meanwhile.
+
+    def _finish(self) -> None:
+        """Let the provider, the shop's cashier and the organizer do their part."""
+        finish_at_the_provider(self.site.stripe)
+        self._cashier.work()
+        self.organizer.retry_refunds()
 
     def _unfinished(self, ignore: Sequence[str]) -> dict[str, list[Any]]:
         kept = {
@@ -192,7 +192,7 @@ class Stage:
     def check(self, *checks: Check, only: Sequence[SoldEvent] = ()) -> None:
         """Compare record and state, by all checks unless some are named; `only` are the events that count.
 
-        A violation counts if it is still there after some seconds.
+        A violation of named checks counts if it is still there after some seconds.
         """
         world = self.world
         if only:
@@ -200,6 +200,7 @@ class Stage:
         find = partial(self._found, world, checks or (*SALES_CHECKS, *GATE_CHECKS, partial(feed, followers=())))
         until = time.monotonic() + self.seconds
         while (found := find()) and time.monotonic() < until and checks:
+            self._finish()
             self.clock.stopped.wait(LOOK_SECONDS)  # The services work meanwhile.
         self.violations += found
         if not checks:

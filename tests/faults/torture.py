@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tests.environment.databases import execute
 from tests.environment.waiting import eventually
 from tests.faults.buyers import Buyer
 from tests.faults.callers import PATIENCE_SECONDS, Caller, Clock
+from tests.faults.database import ALONE, FAILED_STATEMENTS
 from tests.faults.evidence import Evidence
 from tests.faults.feed import Follower
 from tests.faults.gate_checks import GATE_CHECKS, devices, feed, linearizable
@@ -20,6 +20,7 @@ from tests.faults.gates import StreamGate, Uploader
 from tests.faults.guards import GUARDS
 from tests.faults.lanes import Lane
 from tests.faults.nemesis import Nemesis
+from tests.faults.readiness import FULL_DISK, ReadinessWatch
 from tests.faults.record import Record
 from tests.faults.sales_checks import SALES_CHECKS
 from tests.faults.settling import finish_at_the_provider, unfinished
@@ -56,6 +57,11 @@ class Result:
     errors: Counter[str] = field(default_factory=Counter)
     starts: int = 0
     settle_seconds: float = 0.0
+    # What the database servers met, by name, and the faults that this machine does not permit.
+    effects: Counter[str] = field(default_factory=Counter)
+    # The causes on /readyz, by the number of answers.
+    causes: Counter[str] = field(default_factory=Counter)
+    left_out: list[str] = field(default_factory=list)
     linearized: int = 0
     sold: int = 0
     violations: list[str] = field(default_factory=list)
@@ -65,7 +71,7 @@ class Torture:
     """A run of some seconds, with faults from a seed.
 
     `without` is a guard that one of the services lacks; its run has the faults of the guard, or none. `calm` runs the load
-    alone, and `only` chooses the kinds of faults.
+    alone, and `only` chooses the kinds of faults. `servers` is the kind of the database servers.
     """
 
     def __init__(  # noqa: PLR0913 - the run, and keywords
@@ -77,9 +83,12 @@ class Torture:
         without: str = "",
         calm: bool = False,
         only: Sequence[str] = (),
+        servers: str = ALONE,
     ) -> None:
         self._folder, self._seconds = folder, seconds
+        self._is_control = bool(without)
         self._guards = dict.fromkeys(GUARDS[without].services, without) if without else {}
+        self._servers = GUARDS[without].servers if without else servers
         self._only = only or (GUARDS[without].faults if without else ())
         self._faults = not calm and not (without and not self._only)
         self.result = Result(seed)
@@ -88,7 +97,7 @@ class Torture:
 
     def run(self) -> Result:
         """Run the load and the nemesis; return what the checks found."""
-        with new_site(self._folder, self._guards) as site, self._stack:
+        with new_site(self._folder, self._servers, self._guards) as site, self._stack:
             self._site = site
             try:
                 self._prepare()
@@ -123,7 +132,7 @@ class Torture:
             self._stack.callback(follower.close)
         self._lanes = [self._new_lane(number) for number in range(LANES)]
         # Without durable commits, a stop would lose the events themselves.
-        execute(self._site.database.url(), "CHECKPOINT")
+        self._site.database.save()
 
     def _new_lane(self, number: int) -> Lane:
         name = f"lane {number}"
@@ -152,6 +161,7 @@ class Torture:
         ]
         for thread in threads:
             thread.start()
+        watch = ReadinessWatch(list(self._site.slots.values()))
         if self._faults:
             nemesis.start()
         time.sleep(self._seconds / 2)  # The load is the test.
@@ -164,10 +174,14 @@ class Torture:
         if self._faults:
             nemesis.stop()
         self._site.heal()
-        self._clock.stop(CONTROL_SETTLE_SECONDS if self._guards else PATIENCE_SECONDS)
+        self._clock.stop(CONTROL_SETTLE_SECONDS if self._is_control else PATIENCE_SECONDS)
         for thread in threads:
             thread.join()
         self.result.injected = nemesis.injected
+        watch.close()
+        self.result.causes = watch.seen
+        self.result.effects.update(self._site.database.effects())
+        self.result.left_out = self._site.database.left_out
         self.result.starts = sum(slot.starts for slot in self._site.slots.values())
         self.result.violations += faults
 
@@ -212,7 +226,7 @@ class Torture:
         begin = time.monotonic()
         left: dict[str, Any] = {}
         # Without a guard, some work may never end.
-        while time.monotonic() < begin + (CONTROL_SETTLE_SECONDS if self._guards else SETTLE_SECONDS):
+        while time.monotonic() < begin + (CONTROL_SETTLE_SECONDS if self._is_control else SETTLE_SECONDS):
             finish_at_the_provider(self._site.stripe)
             self._cashier.work()
             self._organizer.retry_refunds()
@@ -221,7 +235,7 @@ class Torture:
                 self.result.settle_seconds = time.monotonic() - begin
                 return
             time.sleep(0.3)  # The sweepers work meanwhile.
-        self.result.violations += [f"not settled: {name}: {rows}" for name, rows in left.items()]
+        self.result.violations += [f"not settled: {name}: {rows[:3]}" for name, rows in left.items()]
 
     def _unfinished(self) -> dict[str, Any]:
         found = unfinished(self._site)
@@ -254,7 +268,7 @@ class Torture:
 
     def _missing_work(self) -> dict[str, str]:
         """Return the kinds of operations of which the run has too few answers."""
-        least = CONTROL_WORK if self._guards else {kind: rate * self._seconds for kind, rate in MIN_WORK.items()}
+        least = CONTROL_WORK if self._is_control else {kind: rate * self._seconds for kind, rate in MIN_WORK.items()}
         done = self._record.answers
         return {kind: f"{done[kind]} of {count:.0f}" for kind, count in least.items() if done[kind] < int(count)}
 
@@ -264,6 +278,8 @@ class Torture:
         injected = self.result.injected.total()
         if self._faults and not self._only and injected < MIN_FAULTS_A_SECOND * self._seconds:
             self.result.violations.append(f"the run had {injected} faults only")
+        if self.result.effects[FAILED_STATEMENTS] and not self.result.causes[FULL_DISK]:
+            self.result.violations.append("no process reported the full disk on /readyz")
         for error, count in self.result.errors.items():
             if ": INTERNAL" in error or ": UNKNOWN" in error:
                 self.result.violations.append(f"{count} times {error}")
