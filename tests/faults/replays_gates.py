@@ -133,14 +133,19 @@ def second_restore_of_the_scans(stage: Stage) -> None:
     lane = stage.lane(event)
     for ticket in (first, second):
         moment, backup = datetime.now(UTC).isoformat(), stage.back_up(SCANS)
-        # Only the device has the admission after the restore: the ticket service never gets the report.
-        with _cut(stage, REPORTS):
-            lane.scan(ticket)
-            stage.restore(backup, partial(stage.site.command, SCANS, "recover", "--since", moment))
+        # Only the device has the admission after the restore: the ticket service gets no report.
+        stage.site.links[REPORTS].refuse()
+        lane.scan(ticket)
+        stage.restore(backup, partial(_recover_scans, stage, moment))
         # The device answers this recovery, which stays open.
         stage.site.command(SCANS, "recover", "--wait", "30")
     stage.site.command(SCANS, "recover", "--close")
     stage.settle()
+
+
+def _recover_scans(stage: Stage, since: str) -> None:
+    stage.site.links[REPORTS].heal()
+    stage.site.command(SCANS, "recover", "--since", since)
 
 
 @contextmanager
