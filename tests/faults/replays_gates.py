@@ -101,12 +101,12 @@ def _scan_until(gate: StreamGate, tickets: list[SoldTicket], ends: float) -> Non
 
 
 def feed_beside_a_locked_event(stage: Stage) -> None:
-    """Lock an event at the gates, while tickets of it and of another event are sold."""
-    locked, other = stage.event(0), stage.event(0)
-    with stage.locked_event(SCANS, locked):
+    """Lock events at the gates, while tickets of them and of another event are sold."""
+    first, other, last = stage.event(0), stage.event(0), stage.event(0)
+    with stage.locked_event(SCANS, first), stage.locked_event(SCANS, last):
         with _cut(stage, REPORTS):
-            stage.sell(locked, 1)
-            stage.sell(other, stage.random.choice([1, 2, 3]))
+            for event in (first, other, last):
+                stage.sell(event, stage.random.choice([1, 2, 3]))
         stage.check(partial(feed, followers=()), only=[other])
     stage.settle()
 
