@@ -40,6 +40,7 @@ def _guards(path: str, tests: Sequence[str], *edits: tuple[str, str]) -> Iterato
 _LOCK: Final = ".with_for_update(key_share=True)"
 _LOCK_FREE: Final = ".with_for_update(key_share=True, skip_locked=True)"
 _LOCKS: Final = "store/test_locks.py"
+_PAYMENTS: Final = "store/test_payments.py"
 _SALES: Final = (
     "use_cases/test_sales.py",
     "use_cases/test_holds.py",
@@ -95,7 +96,14 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "ticket_service/store/holds.py",
-        (_LOCKS, "use_cases/test_holds.py", "use_cases/test_payments.py", "use_cases/test_provider_sweeps.py", "store"),
+        (
+            _LOCKS,
+            _PAYMENTS,
+            "use_cases/test_holds.py",
+            "use_cases/test_payments.py",
+            "use_cases/test_provider_sweeps.py",
+            "store",
+        ),
         (f".order_by(purchases.c.purchase_id)\n        {_LOCK}", ".order_by(purchases.c.purchase_id)"),
         (f"                {_LOCK_FREE}\n", ""),
         (
@@ -114,7 +122,7 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "ticket_service/store/cancellations.py",
-        (_LOCKS, *_CANCEL),
+        (_LOCKS, _PAYMENTS, *_CANCEL),
         ("query.with_for_update(key_share=True, of=cancellations)", "query"),
         ("            cancellations.c.status == CancellationStatus.PENDING,\n", ""),
         ("        .with_for_update(key_share=True, of=[tickets, cancellations])\n", ""),
@@ -123,7 +131,7 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "ticket_service/store/event_cancellation.py",
-        (_LOCKS, *_CANCEL),
+        (_LOCKS, _PAYMENTS, *_CANCEL),
         ("query.with_for_update(key_share=True))", "query)"),
         ("            tickets.c.status.in_(RESERVED_STATUSES),\n", ""),
         (f"        .limit(limit)\n        {_LOCK}", "        .limit(limit)"),
@@ -136,7 +144,7 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "ticket_service/store/refund_orders.py",
-        (_LOCKS, *_REFUND),
+        (_LOCKS, _PAYMENTS, *_REFUND),
         ("cancellations.status = 'REFUNDING' AND NOT refund_due AND", "NOT refund_due AND"),
         (" AND NOT refund_due AND payments.provider", " AND payments.provider"),
         (" AND payments.provider <> 'external'", ""),
@@ -156,7 +164,7 @@ GUARDS: Final[Sequence[Guard]] = (
     ),
     *_guards(
         "ticket_service/store/ticket_refunds.py",
-        (_LOCKS, *_REFUND),
+        (_LOCKS, _PAYMENTS, *_REFUND),
         ("        .with_for_update(key_share=True, of=ticket_refunds)\n", ""),
         (", sa.not_(payments.c.refund_due))", ")"),
         ('        cancellations.c.status != "REJECTED",\n', ""),

@@ -26,6 +26,11 @@ def test_a_cursor_is_read_as_it_was_written(cursor):
     assert read_cursor(str(cursor)) == cursor
 
 
+def test_a_cursor_may_have_the_largest_transaction_of_all():
+    largest = Cursor(EPOCH, 2**63 - 1, (2**63 - 1, TICKET), LogPlace(1, 2**63 - 1))
+    assert read_cursor(str(largest)) == largest
+
+
 def test_the_text_of_a_cursor_stays_readable_for_other_versions():
     assert str(Cursor(EPOCH, 7)) == f"{EPOCH}:7"
     assert str(Cursor(EPOCH, 7, (9, TICKET))) == f"{EPOCH}:7:9:{TICKET}"

@@ -51,6 +51,20 @@ def test_credentials_of_a_repeated_request_are_the_same():
     assert token not in {OURS.token(code, DEVICE.device_id), OURS.token("another", REQUEST)}
 
 
+def test_credentials_stay_those_that_devices_have():
+    # A repeated request returns them again, also by a later version.
+    code = OURS.code(DEVICE.device_id, REQUEST)
+    assert (code, OURS.token(code, REQUEST)) == (
+        "EGLV-M5PU-BRFH-J6D5",
+        "device_eWrSkNuG9fojotyhxyp4RZge31vQP4d52D-W7-FOsZ0",
+    )
+    assert code_digest("abcd") == token_digest("ABCD")
+
+
+def test_every_token_has_43_characters_after_its_prefix():
+    assert {len(OURS.token("code", None)) for _ in range(300)} == {len("device_") + 43}
+
+
 def test_credentials_without_a_request_id_are_random():
     assert OURS.code(DEVICE.device_id, None) != OURS.code(DEVICE.device_id, None)
     assert OURS.token("code", None) != OURS.token("code", None)
@@ -62,6 +76,7 @@ def test_a_token_proves_its_installation(request_id):
     assert len(token) == len("device_") + 43
     assert OURS.are_ours(token)
     assert not THEIRS.are_ours(token)
+    assert not OURS.are_ours(f"{token[:20]} {token[20:]}")
     body = token.removeprefix("device_")
     for position in (0, 26, 42):
         other = "A" if body[position] != "A" else "E"

@@ -70,6 +70,11 @@ def test_another_server_or_an_earlier_transaction_has_lost_commits(changes, caus
     assert find_lost_commits(replace(SEEN, **changes), 100) is cause
 
 
+def test_the_timelines_of_a_server_are_hexadecimal():
+    seen = replace(SEEN, present="7/00000010/5", last="7/0000000F/5", log=ServerLog(promoted_at=400))
+    assert seen.is_promoted
+
+
 @pytest.mark.parametrize(
     ("last", "promoted_at", "is_promoted"),
     [
