@@ -15,7 +15,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 from tests.environment import ROOT
 from tests.mutants import covering
-from tests.mutants.guards import GUARDS
+from tests.mutants.guards import GUARDS, Guard
 from tests.mutants.mutations import Mutant, mutants_of
 from tests.mutants.trial import Trials
 
@@ -29,7 +29,8 @@ MAX_SLOW_TESTS: Final = 8
 # The score of a package below which a run fails.
 MIN_PERCENT: Final = 90
 FOLDER: Final = ROOT / ".mutants"
-GUARDED: Final = "guards of the stores"
+# The titles of the results of guards begin with it.
+GUARDED: Final = "guards of "
 
 
 def main() -> int:
@@ -48,15 +49,14 @@ def main() -> int:
     FOLDER.mkdir(exist_ok=True)
     if given.record:
         return covering.record(list(modules_in(PACKAGES)), TESTS[given.record], FOLDER / f"{given.record}.json")
-    results = (
-        [Results(GUARDED)]
-        if given.guards
-        else [Results(path) for path in dict.fromkeys(modules_in(given.paths or PACKAGES))]
-    )
+    wanted = tuple(given.paths or [""])
+    guarded = [GUARDED + guard.path for guard in GUARDS if guard.path.startswith(wanted)]
+    titles = guarded if given.guards else modules_in(given.paths or PACKAGES)
+    results = [Results(title) for title in dict.fromkeys(titles)]
     until = time.monotonic() + given.seconds
     with ExitStack() as stack:
         if given.guards and not given.list:
-            run_guards(results[0], Trials(stack, with_database=True), given, until)
+            run_guards(results, Trials(stack, with_database=True), given, until)
         elif not given.list:
             run_modules(results, Trials(stack, with_database=not given.pure), given, until)
     return report(results)
@@ -101,24 +101,30 @@ class Results:
         return named
 
 
-def run_guards(results: Results, trials: Trials, given: argparse.Namespace, until: float) -> None:
-    """Run the guards of the named modules."""
-    tests = {guard.mutant().source: guard.test_paths() for guard in GUARDS}
-    named = results.name(guard.mutant() for guard in GUARDS)
-    wanted = [(name, mutant) for name, mutant in named if not given.paths or mutant.path.startswith(tuple(given.paths))]
+def run_guards(modules: Sequence[Results], trials: Trials, given: argparse.Namespace, until: float) -> None:
+    """Run the guards of modules."""
+    paths = [module.title.removeprefix(GUARDED) for module in modules]
+    guards = [guard for guard in GUARDS if guard.path in paths]
 
     def work() -> None:
-        for name, mutant in wanted:
-            if results.is_wanted(name, again=given.again) and time.monotonic() < until:
-                for path in tests[mutant.source]:
-                    its = [test for test in trials.collected if test.startswith(path)]
-                    results.by_name[name] = trials.run(mutant.path, mutant.source, its)
-                    if results.by_name[name]:
-                        break
-                results.save()
-                print(f"{mutant.path}:{mutant.line} {results.by_name[name] or 'SURVIVED'}", flush=True)
+        for module, path in zip(modules, paths, strict=True):
+            own = [guard for guard in guards if guard.path == path]
+            for (name, mutant), guard in zip(module.name(guard.mutant() for guard in own), own, strict=True):
+                if module.is_wanted(name, again=given.again) and time.monotonic() < until:
+                    module.by_name[name] = first_failure(mutant, guard, trials)
+                    module.save()
+                    print(f"{mutant.path}:{mutant.line} {module.by_name[name] or 'SURVIVED'}", flush=True)
 
-    trials.within(sorted({path for _, mutant in wanted for path in tests[mutant.source]}), work)
+    trials.within(sorted({test for guard in guards for test in guard.test_paths()}), work)
+
+
+def first_failure(mutant: Mutant, guard: Guard, trials: Trials) -> str:
+    """Run the tests of a guard, one file or folder after the other; return the first that fails, or ""."""
+    for path in guard.test_paths():
+        failed = trials.run(mutant.path, mutant.source, [test for test in trials.collected if test.startswith(path)])
+        if failed:
+            return failed
+    return ""
 
 
 def run_modules(modules: Sequence[Results], trials: Trials, given: argparse.Namespace, until: float) -> None:
@@ -136,14 +142,15 @@ def run_modules(modules: Sequence[Results], trials: Trials, given: argparse.Name
 def run_module(module: Results, trials: Trials, covered: covering.Covering, *, again: bool, until: float) -> None:
     """Run the mutants of one module: first the tests without a database, then some of the others."""
     source = (ROOT / module.title).read_text()
-    own = [test for test in covered.tests_of(module.title, 0, 0) if test.startswith(PURE)]
+    collected = trials.collected
+    own = [test for test in covered.tests_of(module.title, 0, 0) if test.startswith(PURE) and test in collected]
     if own and (failed := trials.run(module.title, source, own)):
         sys.exit(f"{module.title}: {failed} fails without a mutant")
     for name, mutant in module.name(mutants_of(module.title, source)):
         if not module.is_wanted(name, again=again) or time.monotonic() > until:
             continue
         span = mutant.line, mutant.last_line
-        tests = [test for test in covered.tests_of(module.title, *span) if test in trials.collected]
+        tests = [test for test in covered.tests_of(module.title, *span) if test in collected]
         fast = [test for test in tests if test.startswith(PURE)]
         slow = [test for test in tests if test not in fast][:MAX_SLOW_TESTS]
         module.by_name[name] = ""

@@ -74,8 +74,8 @@ GUARDS: Final[Sequence[Guard]] = (
     *_guards(
         "ticket_service/store/sales.py",
         _SALES,
-        (" FOR NO KEY UPDATE\n", "\n"),
-        (" ORDER BY event_id FOR NO KEY UPDATE\n", " FOR NO KEY UPDATE\n"),
+        (' FOR NO KEY UPDATE"\n', '"\n'),
+        (' ORDER BY event_id FOR NO KEY UPDATE"\n', ' FOR NO KEY UPDATE"\n'),
         ('f"{_LOCK} SKIP LOCKED"', "_LOCK"),
         ("key.caller = wanted.caller AND ", ""),
         ("erased ON erased.caller = ''", "erased ON erased.caller = 'nobody'"),

@@ -65,6 +65,16 @@ def test_a_batch_locks_its_tickets_by_id_and_by_code(database: ScansDatabase, na
         assert free_rows(database, tables.tickets) == {other.ticket_id}
 
 
+def test_a_new_ticket_that_the_feed_has_delivered_stays_as_it_is(database: ScansDatabase) -> None:
+    shown = database.ticket(database.event())
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql(f"PREPARE create_again {STATEMENTS['create_tickets']}")
+        values = (f"{{{shown.event_id}}}", f"{{{shown.ticket_id}}}", "{VIP}", "{1}", '{"\\\\x00"}')
+        connection.exec_driver_sql("EXECUTE create_again(%s, %s, %s, %s, %s)", values)
+    [row] = database.rows("tickets")
+    assert (row["known"], row["ticket_type"]) == (True, "STANDARD")
+
+
 def locked_in_order(database: ScansDatabase, lock: Callable[[Connection, Sequence[ShownTicket]], Any]) -> None:
     """Fail unless `lock` locks no ticket while another session has that with the lowest id."""
     event_id = database.event()
@@ -217,6 +227,41 @@ def test_the_report_of_a_device_that_changed_meanwhile_is_repeated(database: Sca
     assert row["revoke_time"] == NOON
 
 
+def test_a_lost_enrollment_is_taken_back_and_a_present_one_stays(database: ScansDatabase) -> None:
+    device_id = add_device(database, enroll_time=NOON, token_digest=b"first")
+    with database.engine.begin() as connection:
+        [enrolled] = device_reports.read_unreported(connection, 9)
+        connection.execute(tables.devices.update().values(enroll_time=None, token_digest=None))
+        assert device_reports.take_back(connection, [enrolled], LATER) == (1, 0)
+        connection.execute(tables.devices.update().values(token_digest=b"second"))
+        assert device_reports.take_back(connection, [enrolled], LATER) == (0, 0)
+    [row] = database.rows("devices")
+    assert (row["device_id"], bytes(row["token_digest"])) == (device_id, b"second")
+
+
+def test_incidents_are_reported_once_and_only_with_scans(database: ScansDatabase) -> None:
+    event_id, scan_id = database.event(), uuid.uuid4()
+    key = {"event_id": event_id, "kind": "CODE_GUESSING", "subject": uuid.uuid4()}
+    database.insert(tables.incidents, **key, incident_id=uuid.uuid4(), create_time=NOON)
+    with database.engine.begin() as connection:
+        assert reports.read_unreported_incidents(connection, 9) == []
+    scan = {
+        "scan_type": "CHECK_IN",
+        "verdict": "DENIED",
+        "denial_reason": "TICKET_NOT_FOUND",
+        "code": "",
+        "location": "",
+    }
+    who = {"scan_time": NOON, "record_time": NOON, "device_id": "", "scanner_user_id": "sam", "metadata": {}}
+    its = {"event_id": event_id, "scan_id": scan_id, "fingerprint": b"f" * 16, "offline": False}
+    database.insert(tables.scans, **its, **scan, **who)
+    database.insert(tables.incident_scans, **key, scan_id=scan_id)
+    with database.engine.begin() as connection:
+        [report] = reports.read_unreported_incidents(connection, 9)
+        reports.mark_incidents_reported(connection, [report])
+        assert (report.scan_count, reports.read_unreported_incidents(connection, 9)) == (1, [])
+
+
 def test_a_confirmed_older_check_in_confirms_no_newer_one(database: ScansDatabase) -> None:
     shown = database.ticket(database.event(), sequence=5, reported_sequence=3)
 
@@ -226,8 +271,9 @@ def test_a_confirmed_older_check_in_confirms_no_newer_one(database: ScansDatabas
             reports.mark_check_ins_reported(connection, [report])
             return [report.sequence for report in reports.read_unreported_check_ins(connection, 9)]
 
-    assert (confirm(4), confirm(2), confirm(5)) == ([5], [5], [])
-    assert database.value("SELECT reported_sequence FROM tickets") == 5
+    assert (confirm(4), confirm(2)) == ([5], [5])
+    assert database.value("SELECT reported_sequence FROM tickets") == 4
+    assert confirm(5) == []
 
 
 def test_the_report_of_a_locked_ticket_is_repeated(database: ScansDatabase) -> None:
