@@ -2,27 +2,28 @@
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from tests.environment.waiting import eventually
+from tests.faults.buyers import Buyer
 from tests.faults.callers import PATIENCE_SECONDS, Caller, Clock
 from tests.faults.database import ALONE, FAILED_STATEMENTS
 from tests.faults.evidence import Evidence
 from tests.faults.feed import Follower
 from tests.faults.gate_checks import GATE_CHECKS, devices, feed, linearizable
-from tests.faults.gates import Lane, StreamGate, Uploader
+from tests.faults.gates import StreamGate, Uploader
 from tests.faults.guards import GUARDS
+from tests.faults.lanes import Lane
 from tests.faults.nemesis import Nemesis
 from tests.faults.readiness import FULL_DISK, ReadinessWatch
 from tests.faults.record import Record
+from tests.faults.result import Result
 from tests.faults.sales_checks import SALES_CHECKS
 from tests.faults.settling import finish_at_the_provider, unfinished
-from tests.faults.shops import Buyer, Cashier, Holder, Organizer, random_of
+from tests.faults.shops import Cashier, Holder, Organizer, random_of
 from tests.faults.site import SCANS, START_SECONDS, TICKETS, new_site
 from tests.faults.stored import Stored
 from tests.faults.world import PRICE, World
@@ -40,29 +41,6 @@ MIN_WORK: Final = {"buy": 0.5, "scan": 1.0, "cancel": 0.1, "lane scan": 0.1}
 CONTROL_WORK: Final = {"buy": 80.0, "scan": 250.0}
 MAX_TIMES: Final = 6
 MIN_FAULTS_A_SECOND: Final = 0.3
-
-
-@dataclass
-class Result:
-    """The outcome of a run."""
-
-    seed: int
-    # The answered and the unanswered operations of the clients, by kind.
-    answered: Counter[str] = field(default_factory=Counter)
-    unanswered: Counter[str] = field(default_factory=Counter)
-    injected: Counter[str] = field(default_factory=Counter)
-    # The errors that clients saw.
-    errors: Counter[str] = field(default_factory=Counter)
-    starts: int = 0
-    settle_seconds: float = 0.0
-    # What the database servers met, by name, and the faults that this machine does not permit.
-    effects: Counter[str] = field(default_factory=Counter)
-    # The causes on /readyz, by the number of answers.
-    causes: Counter[str] = field(default_factory=Counter)
-    left_out: list[str] = field(default_factory=list)
-    linearized: int = 0
-    sold: int = 0
-    violations: list[str] = field(default_factory=list)
 
 
 class Torture:
@@ -233,7 +211,7 @@ class Torture:
                 self.result.settle_seconds = time.monotonic() - begin
                 return
             time.sleep(0.3)  # The sweepers work meanwhile.
-        self.result.violations += [f"not settled: {name}: {rows}" for name, rows in left.items()]
+        self.result.violations += [f"not settled: {name}: {rows[:3]}" for name, rows in left.items()]
 
     def _unfinished(self) -> dict[str, Any]:
         found = unfinished(self._site)
@@ -253,6 +231,8 @@ class Torture:
         for operation in operations:
             counts = self.result.unanswered if operation.answered is None else self.result.answered
             counts[operation.kind] += 1
+        # The patience of the clients may be over. A read on a busy machine needs its own.
+        self._clock.stop(PATIENCE_SECONDS)
         stored = Stored.read(self._shop, self._office, self._world)
         evidence = Evidence(self._site, self._world, operations, stored)
         for check in (*SALES_CHECKS, *GATE_CHECKS):
@@ -301,6 +281,3 @@ def eventually_no(find: Callable[[], list[str]], seconds: float = 15.0) -> list[
     while (found := find()) and time.monotonic() < until:
         time.sleep(0.2)  # The device's replica follows meanwhile.
     return found
-
-
-__all__ = ["Result", "Torture"]
