@@ -131,6 +131,7 @@ def test_a_ticket_of_the_smallest_price_is_refunded():
     assert (cancellation.refund_amount, cancellation.refund_percent) == (1, 100)
     assert cancellation.ticket_status is TicketStatus.REFUNDED
     assert settle(cancellation, Outcome(revoked=True), NOW).status is CancellationStatus.REFUNDING
+    assert request(make_sold(SOON, price=1), new_id(), "", NOW, ("EUR", 1)).refund_percent == 100
 
 
 @pytest.mark.parametrize(
@@ -172,6 +173,9 @@ def test_a_refused_refund_is_retried_or_paid_by_hand():
     assert (paid.status, paid.refund_id, paid.failure) == (CancellationStatus.DONE, "transfer 7", None)
     assert record_payment_by_hand(paid, "transfer 7", NOW) == paid
     assert record_payment_by_hand(REFUNDING, "transfer 7", NOW) == paid
+    with pytest.raises(Failure) as caught:
+        record_payment_by_hand(pending(), "transfer 7", NOW)
+    assert caught.value.metadata["instead"] == "WAIT"
     recovered = recover_refund(FAILED, "re_1", NOW)
     assert (recovered.status, recovered.refund_id, recovered.failure) == (CancellationStatus.DONE, "re_1", None)
 

@@ -125,7 +125,7 @@ def test_a_payment_of_a_refunded_purchase_is_refunded_too() -> None:
 @pytest.mark.parametrize("status", ENDED)
 def test_a_late_payment_buys_the_places_that_are_left(status: PurchaseStatus) -> None:
     inventory = Inventory(replace(EVENT, max_participants=2))
-    result = apply_payment(ended(status), PAYMENT, inventory, CONTEXT)
+    result = apply_payment(replace(ended(status), provider="external"), PAYMENT, inventory, CONTEXT)
     assert (result.purchase.status, len(result.tickets)) == (PurchaseStatus.COMPLETED, 1)
     assert (result.purchase.provider, result.purchase.payment_id) == ("stripe", "pi_9")
     assert inventory.reserved == 2
@@ -197,9 +197,9 @@ def test_a_paid_purchase_is_not_released(status: PurchaseStatus) -> None:
 
 
 def test_holds_without_a_charge_expire_with_their_places() -> None:
-    free = replace(HELD, provider="external", payment_id=None)
+    free = replace(HELD, purchase_id=new_id(), provider="external", payment_id=None)
     inventory = Inventory(replace(EVENT, reserved=4))
-    others = [HELD, replace(HELD, payment_id=None), replace(free, payment_id="p")]
+    others = [HELD, replace(HELD, payment_id=None), replace(HELD, provider="external", payment_id="p")]
     [expired] = expire([*others, free], inventory, NOW)
     assert (expired.status, expired.purchase_id, inventory.reserved) == (PurchaseStatus.EXPIRED, free.purchase_id, 3)
 
