@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Final
 import grpc
 
 from tests.environment.waiting import eventually
-from tests.faults.callers import CHANNEL_OPTIONS, RETRY_SECONDS, Clock
+from tests.faults.callers import RETRY_SECONDS, Clock
 from tests.faults.record import OK, Record
 from tests.faults.site import START_SECONDS
 from tests.faults.world import SoldTicket, World
@@ -54,10 +54,10 @@ class RejectedError(Exception):
 
 
 class Stream:
-    """An open stream of one gate, which waits for each answer."""
+    """An open stream of one gate, which waits for each answer; it closes its channel at the end."""
 
-    def __init__(self, address: str, metadata: Sequence[tuple[str, str]], gate: scan_pb2.Gate) -> None:
-        self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+    def __init__(self, channel: grpc.Channel, metadata: Sequence[tuple[str, str]], gate: scan_pb2.Gate) -> None:
+        self._channel = channel
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         stub = ScanServiceStub(self._channel)
         self._call: Any = stub.StreamScans(self._sent(), metadata=tuple(metadata))
@@ -104,12 +104,15 @@ class Stream:
 
 
 class StreamGate:
-    """A gate with a stream, which repeats each scan under its id until it is answered."""
+    """A gate with a stream, which repeats each scan under its id until it is answered.
+
+    Each of `connections` opens a channel to a process or to a proxy.
+    """
 
     def __init__(  # noqa: PLR0913, PLR0917 - its surroundings
         self,
         name: str,
-        addresses: Sequence[str],
+        connections: Sequence[Callable[[], grpc.Channel]],
         metadata: Sequence[tuple[str, str]],
         record: Record,
         clock: Clock,
@@ -117,7 +120,7 @@ class StreamGate:
         world: World,
         errors: Counter[str],
     ) -> None:
-        self._name, self._addresses, self._metadata = name, addresses, metadata
+        self._name, self._connections, self._metadata = name, connections, metadata
         self._record, self.clock, self.random, self._world = record, clock, choice, world
         self._errors = errors
         self._streams: dict[str, Stream] = {}
@@ -195,7 +198,7 @@ class StreamGate:
     def _stream(self, event_id: str) -> Stream:
         if event_id not in self._streams:
             gate = scan_pb2.Gate(event_id=event_id, location=self._name)
-            self._streams[event_id] = Stream(self.random.choice(self._addresses), self._metadata, gate)
+            self._streams[event_id] = Stream(self.random.choice(self._connections)(), self._metadata, gate)
         return self._streams[event_id]
 
 

@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import grpc
+
 from tests.environment.databases import execute
 from tests.environment.waiting import eventually
-from tests.faults.callers import PATIENCE_SECONDS, Caller, Clock
+from tests.faults.callers import CHANNEL_OPTIONS, PATIENCE_SECONDS, Caller, Clock
 from tests.faults.evidence import Evidence
 from tests.faults.feed import Follower
 from tests.faults.gate_checks import GATE_CHECKS, devices, feed, linearizable
@@ -199,7 +202,7 @@ class Torture:
             name = f"gate {number}"
             gate = StreamGate(
                 name,
-                self._site.addresses(SCANS),
+                [partial(grpc.insecure_channel, one, options=CHANNEL_OPTIONS) for one in self._site.addresses(SCANS)],
                 self._site.issuer.metadata("scanner", f"door-{number}"),
                 self._record,
                 self._clock,
