@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 from benchmarks.crowd import Crowd, Reaction
@@ -108,34 +107,41 @@ def _times(seconds: Sequence[float], *percents: float) -> str:
     return " / ".join(f"{1000 * percentile(seconds, one):,.0f}" for one in percents) if seconds else "-"
 
 
-def ask_readiness(
-    address: str, metrics: str, ends: "SimpleQueue[None]", found: "SimpleQueue[list[list[Probe]]]"
-) -> None:
-    """Ask a process for its readiness, by gRPC and by HTTP, until something is in `ends`."""
-    asked: list[list[Probe]] = [[], []]
-    while ends.empty():
-        for probes, ask in zip(
-            asked, (lambda: is_ready(address), lambda: answers_http(metrics, "/readyz")), strict=True
-        ):
-            begin = time.perf_counter()
-            good = ask()
-            probes.append((time.perf_counter() - begin, good))
-        time.sleep(PROBE_SECONDS)
-    found.put(asked)
+def ask_readiness(address: str, metrics: str, file: Path) -> None:
+    """Ask a process for its readiness, by gRPC and by HTTP, for ever; append the time, the seconds and the answer."""
+    with file.open("a", buffering=1) as lines:
+        while True:
+            for kind, ask in enumerate((lambda: is_ready(address), lambda: answers_http(metrics, "/readyz"))):
+                begin = time.perf_counter()
+                good = ask()
+                lines.write(f"{kind} {begin} {time.perf_counter() - begin} {good:d}\n")
+            time.sleep(PROBE_SECONDS)
 
 
 @contextmanager
-def readiness(address: str, metrics: str) -> Iterator[list[list[Probe]]]:
-    """Ask for readiness during the block; the yielded list is filled at its end."""
+def asked_for_readiness(address: str, metrics: str, file: Path) -> Iterator[None]:
+    """Ask a process for its readiness during the block, from the first answer on."""
+    file.touch()
     context = multiprocessing.get_context("spawn")
-    ends, found = context.SimpleQueue(), context.SimpleQueue()
-    process = context.Process(target=ask_readiness, args=(address, metrics, ends, found), daemon=True)
+    process = context.Process(target=ask_readiness, args=(address, metrics, file), daemon=True)
     process.start()
-    asked: list[list[Probe]] = []
-    yield asked
-    ends.put(None)
-    asked += found.get()
-    process.join()
+    try:
+        while not file.read_text():
+            time.sleep(PROBE_SECONDS)
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+def read_probes(file: Path, since: float) -> tuple[list[Probe], list[Probe]]:
+    """Return the answers to questions that began after a time: those by gRPC, and those by HTTP."""
+    found: tuple[list[Probe], list[Probe]] = ([], [])
+    for line in file.read_text().splitlines():
+        kind, begin, seconds, good = line.split()
+        if float(begin) >= since:
+            found[int(kind)].append((float(seconds), good == "1"))
+    return found
 
 
 @dataclass
@@ -144,18 +150,17 @@ class OverloadRun:
 
     bed: Testbed
     seconds: float
-    # The HTTP port of each service.
-    metrics: Mapping[str, int]
+    # The file of the answers about the readiness of each service.
+    probes: Mapping[str, Path]
 
     def measure(self, name: str, plan: LoadPlan, *, obeys: bool = True) -> Phase:
         """Run a crowd and ask for readiness meanwhile."""
         module = "scan_service" if plan.first is not None else "ticket_service"
-        host, port = plan.addresses[0]
         before, begin = cpu_seconds(self.bed)[module], time.perf_counter()
-        with readiness(f"{host}:{port}", f"{host}:{self.metrics[module]}") as asked:
-            reaction = Crowd(replace(plan, expects_refusals=True, seconds=self.seconds), obeys=obeys).run()
+        reaction = Crowd(replace(plan, expects_refusals=True, seconds=self.seconds), obeys=obeys).run()
         share = (cpu_seconds(self.bed)[module] - before) / (time.perf_counter() - begin)
-        return Phase(name, reaction, asked[0], asked[1], share, resident_megabytes(self.bed.services[module].pid))
+        asked = read_probes(self.probes[module], begin)
+        return Phase(name, reaction, *asked, share, resident_megabytes(self.bed.services[module].pid))
 
     def purchases(self) -> LoadPlan:
         """Plan purchases of one ticket at a new event."""
@@ -229,7 +234,11 @@ def main() -> int:
     settings = {"TICKETS_METRICS_PORT": str(ports["ticket_service"]), "SCANS_METRICS_PORT": str(ports["scan_service"])}
     # Each refusal is logged within bounds.
     with running_testbed(given.checkout and given.checkout.resolve(), TICKETING_LOG_LEVEL="ERROR", **settings) as bed:
-        run = OverloadRun(bed, given.seconds, ports)
+        probes = {module: bed.directory / f"{module}.probes" for module in ports}
+        for (module, metrics), prefix in zip(ports.items(), ("TICKETS", "SCANS"), strict=True):
+            address = "{}:{}".format(*bed.address(prefix))
+            bed.stack.enter_context(asked_for_readiness(address, f"127.0.0.1:{metrics}", probes[module]))
+        run = OverloadRun(bed, given.seconds, probes)
         for row in given.rows or ROWS:
             for number in range(given.rounds):
                 print(f"\n{row}, round {number + 1}, load of the machine {os.getloadavg()[0]:.1f}\n")
