@@ -83,9 +83,11 @@ gallery: $(VENV)/development ## draw docs/pictures: tickets, mails and wallet pa
 drill: $(VENV)/development ## restore databases after random histories, and check what recover finds: make drill SEEDS=30
 	DRILL_GUARDS=all $(BIN)/pytest -q -n 2 tests/drill
 	PYTHONPATH=.:protos $(BIN)/python -m tests.drill --count $(or $(SEEDS),3)
+	PYTHONPATH=.:protos $(BIN)/python -m tests.drill --promote --count $(or $(SEEDS),3)
 
-torture: $(VENV)/development ## break everything under load, and check the promises: make torture SECONDS=60 SEED=7 COUNT=1
-	PYTHONPATH=.:protos $(BIN)/python -m tests.faults --seconds $(or $(SECONDS),60) --first $(or $(SEED),1) --count $(or $(COUNT),1)
+torture: $(VENV)/development ## break everything under load, and check the promises: make torture SECONDS=60 SEED=7 COUNT=1 SERVERS=standby
+	PYTHONPATH=.:protos $(BIN)/python -m tests.faults --seconds $(or $(SECONDS),60) --first $(or $(SEED),1) --count $(or $(COUNT),1) \
+		--servers $(or $(SERVERS),alone)
 
 boards: $(VENV)/development ## draw the boards of deploy/grafana with data of running services, for four minutes
 	$(BIN)/python -m dev.boards

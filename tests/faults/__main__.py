@@ -15,6 +15,8 @@ from pathlib import Path
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
+from deploy.patroni.cluster import missing_packages
+from tests.faults.database import ALONE, KINDS, PATRONI
 from tests.faults.guards import GUARDS
 from tests.faults.torture import Result, Torture
 
@@ -26,17 +28,22 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="the first seed, where none is named")
     parser.add_argument("--count", type=int, default=1, help="the number of seeds, where none is named")
     parser.add_argument("--seconds", type=float, default=60, help="the duration of the load (default: %(default)s)")
-    parser.add_argument("--without", default="", choices=GUARDS, help="the guard that a service lacks")
+    parser.add_argument("--without", default="", choices=GUARDS, help="the guard that the system lacks")
+    parser.add_argument("--servers", default=ALONE, choices=KINDS, help="the database servers (default: %(default)s)")
     parser.add_argument("--only", default="", help="the kinds of faults, separated by commas")
     parser.add_argument("--calm", action="store_true", help="inject no fault")
     parser.add_argument("--keep", action="store_true", help="keep the record and the logs of a run with violations")
     given = parser.parse_args()
+    if given.servers == PATRONI and (missing := missing_packages()):
+        parser.error(f"the cluster needs the Debian packages {', '.join(missing)}")
     only = [fault for fault in given.only.split(",") if fault]
     failed, total, seconds = list[int](), Result(0), 0.0
     for seed in given.seeds or range(given.first, given.first + given.count):
         folder = Path(tempfile.mkdtemp(prefix="ticketing-torture-"))
         begin = time.monotonic()
-        torture = Torture(folder, seed, given.seconds, without=given.without, calm=given.calm, only=only)
+        torture = Torture(
+            folder, seed, given.seconds, without=given.without, calm=given.calm, only=only, servers=given.servers
+        )
         try:
             result = torture.run()
         except Exception:  # noqa: BLE001 - the other seeds run
@@ -50,7 +57,7 @@ def main() -> int:
         seconds += given.seconds
         show(result, time.monotonic() - begin, folder if keeps else None)
         failed += [seed] if result.violations else []
-        for name in ("answered", "unanswered", "injected", "errors"):
+        for name in ("answered", "unanswered", "injected", "effects", "causes", "errors"):
             getattr(total, name).update(getattr(result, name))
         total.linearized += result.linearized
     print(
@@ -58,6 +65,7 @@ def main() -> int:
         f" {total.linearized} tickets linearized; failed: {failed or 'none'}"
     )
     print(f"faults: {words(total.injected)}")
+    print(f"database servers: {words(total.effects)}")
     return 1 if failed else 0
 
 
@@ -71,6 +79,10 @@ def show(result: Result, seconds: float, folder: Path | None) -> None:
     )
     print(f"  operations: {words(result.answered)}")
     print(f"  faults: {words(result.injected)}")
+    print(f"  database servers: {words(result.effects)}")
+    print(f"  readiness: {words(result.causes)}")
+    if result.left_out:
+        print(f"  left out, because this machine permits no mount: {', '.join(result.left_out)}")
     print(f"  errors: {words(result.errors)}")
     for violation in result.violations:
         print(f"  VIOLATION {violation}")

@@ -15,7 +15,7 @@ from typing import Any, Final
 import grpc
 
 from tests.environment.waiting import eventually
-from tests.faults.callers import RETRY_SECONDS, Clock
+from tests.faults.callers import RETRY_SECONDS, Clock, code_of, details_of
 from tests.faults.record import OK, Record
 from tests.faults.site import START_SECONDS
 from tests.faults.world import SoldTicket, World
@@ -36,6 +36,11 @@ ANNULLED: Final = 0.1
 ANNUL_WINDOW: Final = timedelta(minutes=15)
 # A lane shows the same text again only after the time in which a device repeats its answer.
 SAME_TEXT_SECONDS: Final = 3.0
+
+# The characters of an error that tell its kind.
+MAX_ERROR: Final = 60
+# A gate that has no answer after ANSWER_SECONDS ends its stream itself.
+OWN_END: Final = "stream: ended by CANCELLED Locally cancelled by application!"
 
 ASK_AGAIN: Final = frozenset(
     {error_reason_pb2.ERROR_REASON_OVERLOADED, error_reason_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE}
@@ -88,7 +93,7 @@ class Stream:
                     # Such as OVERLOADED, or the request to connect again.
                     raise NoAnswerError(kind)
         except grpc.RpcError as error:
-            raise NoAnswerError(str(error)) from error
+            raise NoAnswerError(f"ended by {code_of(error).name} {details_of(error)}") from error
         finally:
             timer.cancel()
         raise NoAnswerError("the stream has ended")
@@ -185,7 +190,7 @@ class StreamGate:
                 self._record.end(number, str(rejected).removeprefix("ERROR_REASON_"))
                 return None
             except NoAnswerError as error:
-                self._errors[f"stream: {str(error)[:20]}"] += 1
+                self._errors[f"stream: {str(error)[:MAX_ERROR]}"] += 1
                 stream = self._streams.pop(event_id, None)
                 if stream is not None:
                     stream.close()

@@ -17,9 +17,9 @@ from sqlalchemy.engine import URL
 from dev.clients import free_ports
 from tests.environment import ROOT
 from tests.environment.access import Issuer, new_issuer
-from tests.environment.databases import connected, execute
+from tests.environment.databases import connected
 from tests.environment.waiting import eventually
-from tests.faults.database import DatabaseServer
+from tests.faults.database import ALONE, DatabaseServers
 from tests.faults.network import Link
 from tests.processes.service import ServiceProcess
 from tests.stand_ins.stripe import KEY, StripeStandIn
@@ -62,6 +62,12 @@ class Slot:
         """Return whether the process serves."""
         process = self._process
         return process is not None and not process.has_ended()
+
+    @property
+    def metrics_port(self) -> int:
+        """The HTTP port of the process; 0 while there is none."""
+        process = self._process
+        return 0 if process is None else process.metrics_port
 
     @property
     def log(self) -> str:
@@ -125,17 +131,14 @@ class Slot:
 
 
 class Site:
-    """The processes, the links between them by name, the database server and the payment provider."""
+    """The processes, the links between them by name, the database servers and the payment provider."""
 
-    def __init__(self, folder: Path, stack: ExitStack, guards: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, servers: str, guards: Mapping[str, str]) -> None:
         self.folder = folder
         self._stack = stack
-        self.database = DatabaseServer(folder)
+        self.database = DatabaseServers(folder, servers)
         stack.callback(self.database.close)
-        # Commits that are not durable get lost by a stop within seconds; a durable commit does not wait for this writer.
-        execute(self.database.url(), "ALTER SYSTEM SET wal_writer_delay = '10s'")
-        execute(self.database.url(), "SELECT pg_reload_conf()")
-        self.urls = {name: self._new_database(name) for name in MODULES}
+        self.urls = {name: self._migrated(name) for name in MODULES}
         self.issuer: Issuer = new_issuer(folder)
         self.stripe = stack.enter_context(StripeStandIn())
         stack.callback(self.stripe.release_calls)
@@ -145,7 +148,7 @@ class Site:
         ports = {name: free_ports(PROCESSES) for name in MODULES}
         for name in MODULES:
             for number in range(PROCESSES):
-                guard = (guards or {}).get(name, "")
+                guard = guards.get(name, "")
                 self.slots[f"{name}-{number}"] = self._new_slot(name, number, ports, guard)
         for slot in self.slots.values():
             slot.start()
@@ -187,8 +190,7 @@ class Site:
         self.stripe.refund_status = "succeeded"
         self.await_start()
 
-    def _new_database(self, name: str) -> URL:
-        execute(self.database.url(), f"CREATE DATABASE {name}")
+    def _migrated(self, name: str) -> URL:
         url = self.database.url(name)
         migrate(url, ROOT / MODULES[name] / "store" / "migrations")
         return url
@@ -202,12 +204,15 @@ class Site:
         own, port = f"{name}-{number}", ports[name][number]
         other = SCANS if name == TICKETS else TICKETS
         prefix = name.upper()
-        database = self._new_link(f"{own} to database", self.database.port)
+        databases = [
+            self._new_link(f"{own} to database {server}", port).port for server, port in enumerate(self.database.ports)
+        ]
+        database = self.database.url_through(databases, name)
         peer = self._new_link(f"{own} to {other}-{number}", ports[other][number])
         self._new_link(f"clients to {own}", port)
         variables = {
             **self.issuer.variables(self.folder),
-            f"{prefix}_DATABASE_URL": self.urls[name].set(port=database.port).render_as_string(hide_password=False),
+            f"{prefix}_DATABASE_URL": database.render_as_string(hide_password=False),
             f"{prefix}_PORT": str(port),
             f"{prefix}_METRICS_PORT": "0",
             f"{prefix}_{other.upper()}_ADDRESS": peer.address,
@@ -235,9 +240,9 @@ def children_of(pid: int) -> list[int]:
 
 
 @contextmanager
-def new_site(folder: Path, guards: Mapping[str, str] | None = None) -> Iterator[Site]:
-    """Run a site; everything that it started ends with it."""
+def new_site(folder: Path, servers: str = ALONE, guards: Mapping[str, str] | None = None) -> Iterator[Site]:
+    """Run a site on servers of a kind, whose services lack `guards`; everything that it started ends with it."""
     with ExitStack() as stack:
-        site = Site(folder, stack, guards)
+        site = Site(folder, stack, servers, guards or {})
         site.await_start()
         yield site

@@ -21,6 +21,7 @@ from tests.e2e.service_pair import buy, on_sale
 from tests.environment.proxy import Proxy
 from tests.environment.refusals import refusal_of
 from tests.environment.waiting import eventually
+from tests.faults.gates import OWN_END
 from tests.proxies.customers import Customers
 from tests.proxies.farm import HOSTS, PROXY_HOST, Farm, ProxyPorts
 from tests.proxies.programs import Program
@@ -203,10 +204,11 @@ def test_a_rolling_restart_loses_no_call(fronts: dict[Program, Farm], stack: Exi
         customers.finish()
         assert eventually(lambda: sorted(customers.violations()), [], seconds=60) == []
         figures = customers.figures()
-        print(figures)
+        print(figures, dict(customers.ends))
         assert min(figures.get(kind, 0) for kind in ("buy", "cancel", "read", "scan")) >= MIN_WORK
-        # A stream ends by the request to connect again, and the next one has the answer.
-        assert customers.ends.keys() == {"stream: reconnect"}
+        # The service asks to connect again, or to send the scan again after a while. On a busy machine, a gate gives up.
+        assert customers.ends["stream: reconnect"]
+        assert customers.ends.keys() <= {"stream: reconnect", "stream: rejected", OWN_END}
     ends = {name: {end.result() for end in ended} for name, ended in ending.items()}
     assert ends == {program.name: {"reconnect OK", "still open"} for program in fronts}
 
