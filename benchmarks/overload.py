@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from benchmarks.crowd import Crowd, Reaction
@@ -109,9 +109,10 @@ def _times(seconds: Sequence[float], *percents: float) -> str:
 
 def ask_readiness(address: str, metrics: str, file: Path) -> None:
     """Ask a process for its readiness, by gRPC and by HTTP, for ever; append the time, the seconds and the answer."""
+    ways: tuple[Callable[[], bool], ...] = (partial(is_ready, address), partial(answers_http, metrics, "/readyz"))
     with file.open("a", buffering=1) as lines:
         while True:
-            for kind, ask in enumerate((lambda: is_ready(address), lambda: answers_http(metrics, "/readyz"))):
+            for kind, ask in enumerate(ways):
                 begin = time.perf_counter()
                 good = ask()
                 lines.write(f"{kind} {begin} {time.perf_counter() - begin} {good:d}\n")

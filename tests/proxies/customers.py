@@ -2,7 +2,6 @@
 
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -147,7 +146,7 @@ class Customers(AbstractContextManager["Customers"]):
         try:
             while self._clock.is_running():
                 work()
-                time.sleep(PAUSE_SECONDS)  # See PAUSE_SECONDS.
+                self._clock.stopped.wait(PAUSE_SECONDS)
         except Exception as error:  # noqa: BLE001 - the test reports it
             self.errors[f"{name} failed: {error!r}"] += 1
 

@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 # Fewer answers of one kind prove nothing.
 MIN_WORK = 10
 # `make test` restarts both processes of each service once; PROXY_RESTARTS=all restarts each of the four alone, twice.
-RESTARTS = [("tickets-2", "scans-2")]
+RESTARTS: list[tuple[str, ...]] = [("tickets-2", "scans-2")]
 if os.environ.get("PROXY_RESTARTS") == "all":
     RESTARTS += [(name,) for name in (*HOSTS, *HOSTS)]
 
