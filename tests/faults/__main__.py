@@ -7,7 +7,6 @@ import sys
 import tempfile
 import time
 import traceback
-from collections import Counter
 from pathlib import Path
 
 # gRPC reads these when it is imported. Its handlers of fork() have ended a run: the database server is started beside the
@@ -18,7 +17,8 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 from deploy.patroni.cluster import missing_packages
 from tests.faults.database import ALONE, KINDS, PATRONI
 from tests.faults.guards import GUARDS
-from tests.faults.torture import Result, Torture
+from tests.faults.result import Result, show, words
+from tests.faults.torture import Torture
 
 
 def main() -> int:
@@ -67,33 +67,6 @@ def main() -> int:
     print(f"faults: {words(total.injected)}")
     print(f"database servers: {words(total.effects)}")
     return 1 if failed else 0
-
-
-def show(result: Result, seconds: float, folder: Path | None) -> None:
-    """Print the counts and the violations of a run."""
-    print(
-        f"seed {result.seed}: {result.answered.total()} answered, {result.unanswered.total()} unanswered,"
-        f" {result.sold} tickets, {result.linearized} linearized, {result.injected.total()} faults,"
-        f" {result.starts} starts, settled after {result.settle_seconds:.1f} s, {len(result.violations)} violations,"
-        f" {seconds:.0f} s"
-    )
-    print(f"  operations: {words(result.answered)}")
-    print(f"  faults: {words(result.injected)}")
-    print(f"  database servers: {words(result.effects)}")
-    print(f"  readiness: {words(result.causes)}")
-    if result.left_out:
-        print(f"  left out, because this machine permits no mount: {', '.join(result.left_out)}")
-    print(f"  errors: {words(result.errors)}")
-    for violation in result.violations:
-        print(f"  VIOLATION {violation}")
-    if folder is not None:
-        print(f"  kept in {folder}")
-    sys.stdout.flush()
-
-
-def words(counts: Counter[str]) -> str:
-    """Return counts in one line."""
-    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ ALONE, STANDBY, LAGGING, PATRONI = "alone", "standby", "lagging", "patroni"
 KINDS: Final = (ALONE, STANDBY, PATRONI)
 # The faults of each kind of servers, and how often they come.
 FAULTS: Final[Mapping[str, Mapping[str, float]]] = {
-    ALONE: {"stop database": 2, "kill database": 1, "pause database": 1, "fill disk": 1, "fill log": 1},
+    ALONE: {"stop database": 2, "kill database": 1, "pause database": 1, "fill disk": 1.5, "fill log": 1.5},
     STANDBY: {"stop database": 1, "kill database": 1, "pause database": 1, "promote standby": 4},
     LAGGING: {"promote standby": 1},
     PATRONI: {

@@ -84,8 +84,10 @@ def renewals(it: Evidence) -> Iterator[str]:
     """Check promises 2 and 3 on reissues and transfers."""
     requests = Counter(one.facts["ticket_id"] for one in it.possible("reissue", "transfer"))
     for operation in it.done("reissue", "transfer"):
-        ticket = it.stored.tickets[operation.facts["ticket_id"]]
-        if ticket.issue < operation.answer["issue"]:
+        ticket = it.stored.tickets.get(operation.facts["ticket_id"])
+        if ticket is None:
+            yield f"the ticket of an acknowledged {operation.kind} is lost: {operation.facts['ticket_id']}"
+        elif ticket.issue < operation.answer["issue"]:
             yield f"ticket {ticket.ticket_id} had issue {operation.answer['issue']}, and has {ticket.issue}"
     for ticket_id, ticket in it.stored.tickets.items():
         if ticket.issue - 1 > requests[ticket_id]:
@@ -96,8 +98,8 @@ def cancellations(it: Evidence) -> Iterator[str]:
     """Check promise 3 on cancellations of tickets and events."""
     for operation in it.done("cancel"):
         made = it.stored.cancellations.get(operation.answer["cancellation_id"])
-        ticket = it.stored.tickets[operation.facts["ticket_id"]]
-        if made is None:
+        ticket = it.stored.tickets.get(operation.facts["ticket_id"])
+        if made is None or ticket is None:
             yield f"an acknowledged cancellation is lost: {operation.answer}"
         elif made.status == REJECTED:
             if operation.answer["status"] != PENDING:

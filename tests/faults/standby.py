@@ -67,6 +67,11 @@ class WithStandby(OwnServers):
         """End both servers."""
         self._pair.stop()
 
+    def _restart(self, number: signal.Signals) -> None:
+        """Restart the primary; a commit that its recovery made visible must reach the standby before a promotion."""
+        super()._restart(number)
+        self._await_standby()
+
     def _hold_back(self) -> None:
         for pid in processes(self.primary):
             if b"walsender" in Path(f"/proc/{pid}/cmdline").read_bytes():

@@ -2,10 +2,8 @@
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +21,7 @@ from tests.faults.guards import GUARDS
 from tests.faults.nemesis import Nemesis
 from tests.faults.readiness import FULL_DISK, ReadinessWatch
 from tests.faults.record import Record
+from tests.faults.result import Result
 from tests.faults.sales_checks import SALES_CHECKS
 from tests.faults.settling import finish_at_the_provider, unfinished
 from tests.faults.shops import Buyer, Cashier, Holder, Organizer, random_of
@@ -43,29 +42,6 @@ MIN_WORK: Final = {"buy": 0.5, "scan": 1.0, "cancel": 0.1, "lane scan": 0.1}
 CONTROL_WORK: Final = {"buy": 80.0, "scan": 250.0}
 MAX_TIMES: Final = 6
 MIN_FAULTS_A_SECOND: Final = 0.3
-
-
-@dataclass
-class Result:
-    """The outcome of a run."""
-
-    seed: int
-    # The answered and the unanswered operations of the clients, by kind.
-    answered: Counter[str] = field(default_factory=Counter)
-    unanswered: Counter[str] = field(default_factory=Counter)
-    injected: Counter[str] = field(default_factory=Counter)
-    # The errors that clients saw.
-    errors: Counter[str] = field(default_factory=Counter)
-    starts: int = 0
-    settle_seconds: float = 0.0
-    # What the database servers met, by name, and the faults that this machine does not permit.
-    effects: Counter[str] = field(default_factory=Counter)
-    # The causes on /readyz, by the number of answers.
-    causes: Counter[str] = field(default_factory=Counter)
-    left_out: list[str] = field(default_factory=list)
-    linearized: int = 0
-    sold: int = 0
-    violations: list[str] = field(default_factory=list)
 
 
 class Torture:
@@ -304,6 +280,3 @@ def eventually_no(find: Callable[[], list[str]], seconds: float = 15.0) -> list[
     while (found := find()) and time.monotonic() < until:
         time.sleep(0.2)  # The device's replica follows meanwhile.
     return found
-
-
-__all__ = ["Result", "Torture"]
