@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := ticketing ticket_service scan_service dev benchmarks examples packaging tests
-.PHONY: help setup proto fmt check test test-fast coverage bench up token migrate demo drill torture mutants gallery boards dist clean
+.PHONY: help setup proto fmt check test test-fast coverage bench up token migrate demo drill torture replays mutants gallery boards dist clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,9 @@ drill: $(VENV)/development ## restore databases after random histories, and chec
 torture: $(VENV)/development ## break everything under load, and check the promises: make torture SECONDS=60 SEED=7 COUNT=1 SERVERS=standby
 	PYTHONPATH=.:protos $(BIN)/python -m tests.faults --seconds $(or $(SECONDS),60) --first $(or $(SEED),1) --count $(or $(COUNT),1) \
 		--servers $(or $(SERVERS),alone)
+
+replays: $(VENV)/development ## find known faults on the commits before they were mended, and not in the present code
+	PYTHONPATH=.:protos $(BIN)/python -m tests.faults.replays
 
 mutants: $(VENV)/development ## change the decisions one by one, and list changes that no test notices: make mutants PATHS=ticketing/admission
 	$(INSTALL) -e '.[mutation]'

@@ -13,10 +13,11 @@ from typing import Final, TypeVar
 import psycopg2
 
 from tests.environment.databases import connected
-from tests.faults.gates import Lane
+from tests.faults.lanes import Lane
 from tests.faults.network import Link
 from tests.faults.record import Record
-from tests.faults.site import SCANS, TICKETS, Site, Slot
+from tests.faults.site import SCANS, TICKETS, Site
+from tests.faults.slots import Slot
 from tests.faults.world import World
 
 T = TypeVar("T")

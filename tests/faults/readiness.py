@@ -7,7 +7,7 @@ from http.client import HTTPException
 from typing import Final
 
 from tests.environment.http_port import readiness
-from tests.faults.site import Slot
+from tests.faults.slots import Slot
 
 # A warning: reads go on.
 FULL_DISK: Final = "database_disk"

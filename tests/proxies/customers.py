@@ -11,13 +11,14 @@ from typing import Any, Final, Self, cast
 
 import grpc
 
+from tests.faults.buyers import Buyer
 from tests.faults.callers import ASK_AGAIN, CHANNEL_OPTIONS, STUBS, Caller, Clock, RefusedError
 from tests.faults.evidence import Evidence
 from tests.faults.gate_checks import admissions, attendance, conflicts, shown_scans
 from tests.faults.gates import StreamGate
 from tests.faults.record import Record
 from tests.faults.sales_checks import acknowledged_purchases, cancellations, capacity, renewals
-from tests.faults.shops import Buyer, Holder, Organizer
+from tests.faults.shops import Holder, Organizer
 from tests.faults.site import SCANS, TICKETS, Site
 from tests.faults.stored import Stored
 from tests.faults.world import World
