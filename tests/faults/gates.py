@@ -8,11 +8,12 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import grpc
 
-from tests.faults.callers import RETRY_SECONDS, Clock, code_of, details_of
+from tests.faults.callers import CHANNEL_OPTIONS, RETRY_SECONDS, Clock, code_of, details_of
 from tests.faults.record import OK, Record
 from tests.faults.world import SoldTicket, World
 from ticketing.gate.messages import timestamp
@@ -94,6 +95,11 @@ class Stream:
 
     def _sent(self) -> Iterator[Request]:
         yield from iter(self._requests.get, None)
+
+
+def plain_connections(addresses: Sequence[str]) -> list[Callable[[], grpc.Channel]]:
+    """Return what opens a channel without TLS to each address."""
+    return [partial(grpc.insecure_channel, address, options=CHANNEL_OPTIONS) for address in addresses]
 
 
 class StreamGate:

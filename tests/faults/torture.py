@@ -4,20 +4,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import grpc
-
 from tests.environment.waiting import eventually
 from tests.faults.buyers import Buyer
-from tests.faults.callers import CHANNEL_OPTIONS, PATIENCE_SECONDS, Caller, Clock
+from tests.faults.callers import PATIENCE_SECONDS, Caller, Clock
 from tests.faults.database import ALONE, FAILED_STATEMENTS
 from tests.faults.evidence import Evidence
 from tests.faults.feed import Follower
 from tests.faults.gate_checks import GATE_CHECKS, devices, feed, linearizable
-from tests.faults.gates import StreamGate, Uploader
+from tests.faults.gates import StreamGate, Uploader, plain_connections
 from tests.faults.guards import GUARDS
 from tests.faults.lanes import Lane
 from tests.faults.nemesis import Nemesis
@@ -177,7 +174,7 @@ class Torture:
             name = f"gate {number}"
             gate = StreamGate(
                 name,
-                [partial(grpc.insecure_channel, one, options=CHANNEL_OPTIONS) for one in self._site.addresses(SCANS)],
+                plain_connections(self._site.addresses(SCANS)),
                 self._site.issuer.metadata("scanner", f"door-{number}"),
                 self._record,
                 self._clock,
