@@ -118,6 +118,13 @@ def test_a_customer_owns_up_to_the_bound_with_the_held_places():
     assert refused.metadata == {"event_id": str(EVENT.event_id), "max": "4", "have": "3", "requested": "2"}
 
 
+def test_a_customer_without_tickets_owns_up_to_the_bound_of_an_offer():
+    event = replace(EVENT, offers=(Offer(VIP, 100, max_tickets_per_customer=3),))
+    assert owned(items(VIP=3), Holdings(), event) is None
+    assert owned(items(VIP=4), Holdings(), event) is not None
+    check_tickets(EVENT, items(VIP=99), Holdings(), UNBOUNDED)
+
+
 def test_unpaid_places_count_for_a_while_after_they_returned_to_sale():
     bounds: dict[str, Any] = {"max_unpaid": 3, "unpaid_window": 60 * MINUTE}
     recent = Holdings(returned=[(NOW - 60 * MINUTE + MOMENT, 2)])
