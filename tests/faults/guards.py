@@ -47,7 +47,7 @@ def _edit(module: str, statements: Mapping[str, tuple[str, str]]) -> None:
 
 def _event_lock() -> None:
     lock = "FOR NO KEY UPDATE"
-    _edit("ticket_service.store.sales", {"lock_events": (lock, ""), "lock_free_events": (f"{lock}\n SKIP LOCKED", "")})
+    _edit("ticket_service.store.sales", {"lock_events": (lock, ""), "lock_free_events": (f"{lock} SKIP LOCKED", "")})
 
 
 def _idempotency_key() -> None:
