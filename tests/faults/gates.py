@@ -6,13 +6,14 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import grpc
 
-from tests.faults.callers import CHANNEL_OPTIONS, RETRY_SECONDS, Clock
+from tests.faults.callers import CHANNEL_OPTIONS, RETRY_SECONDS, Clock, code_of, details_of
 from tests.faults.record import OK, Record
 from tests.faults.world import SoldTicket, World
 from ticketing.gate.messages import timestamp
@@ -24,6 +25,11 @@ ANSWER_SECONDS: Final = 4.0
 ANNULLED: Final = 0.1
 # The limit of the contract, written from AnnulScan and not from the code of the service.
 ANNUL_WINDOW: Final = timedelta(minutes=15)
+
+# The characters of an error that tell its kind.
+MAX_ERROR: Final = 60
+# A gate that has no answer after ANSWER_SECONDS ends its stream itself.
+OWN_END: Final = "stream: ended by CANCELLED Locally cancelled by application!"
 
 ASK_AGAIN: Final = frozenset(
     {error_reason_pb2.ERROR_REASON_OVERLOADED, error_reason_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE}
@@ -42,10 +48,10 @@ class RejectedError(Exception):
 
 
 class Stream:
-    """An open stream of one gate, which waits for each answer."""
+    """An open stream of one gate, which waits for each answer; it closes its channel at the end."""
 
-    def __init__(self, address: str, metadata: Sequence[tuple[str, str]], gate: scan_pb2.Gate) -> None:
-        self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+    def __init__(self, channel: grpc.Channel, metadata: Sequence[tuple[str, str]], gate: scan_pb2.Gate) -> None:
+        self._channel = channel
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         stub = ScanServiceStub(self._channel)
         self._call: Any = stub.StreamScans(self._sent(), metadata=tuple(metadata))
@@ -76,7 +82,7 @@ class Stream:
                     # Such as OVERLOADED, or the request to connect again.
                     raise NoAnswerError(kind)
         except grpc.RpcError as error:
-            raise NoAnswerError(str(error)) from error
+            raise NoAnswerError(f"ended by {code_of(error).name} {details_of(error)}") from error
         finally:
             timer.cancel()
         raise NoAnswerError("the stream has ended")
@@ -91,13 +97,21 @@ class Stream:
         yield from iter(self._requests.get, None)
 
 
+def plain_connections(addresses: Sequence[str]) -> list[Callable[[], grpc.Channel]]:
+    """Return what opens a channel without TLS to each address."""
+    return [partial(grpc.insecure_channel, address, options=CHANNEL_OPTIONS) for address in addresses]
+
+
 class StreamGate:
-    """A gate with a stream, which repeats each scan under its id until it is answered."""
+    """A gate with a stream, which repeats each scan under its id until it is answered.
+
+    Each of `connections` opens a channel to a process or to a proxy.
+    """
 
     def __init__(  # noqa: PLR0913, PLR0917 - its surroundings
         self,
         name: str,
-        addresses: Sequence[str],
+        connections: Sequence[Callable[[], grpc.Channel]],
         metadata: Sequence[tuple[str, str]],
         record: Record,
         clock: Clock,
@@ -105,7 +119,7 @@ class StreamGate:
         world: World,
         errors: Counter[str],
     ) -> None:
-        self._name, self._addresses, self._metadata = name, addresses, metadata
+        self._name, self._connections, self._metadata = name, connections, metadata
         self._record, self.clock, self.random, self._world = record, clock, choice, world
         self._errors = errors
         self._streams: dict[str, Stream] = {}
@@ -179,7 +193,7 @@ class StreamGate:
                 self._record.end(number, str(rejected).removeprefix("ERROR_REASON_"))
                 return None
             except NoAnswerError as error:
-                self._errors[f"stream: {str(error)[:20]}"] += 1
+                self._errors[f"stream: {str(error)[:MAX_ERROR]}"] += 1
                 stream = self._streams.pop(event_id, None)
                 if stream is not None:
                     stream.close()
@@ -192,7 +206,7 @@ class StreamGate:
     def _stream(self, event_id: str) -> Stream:
         if event_id not in self._streams:
             gate = scan_pb2.Gate(event_id=event_id, location=self._name)
-            self._streams[event_id] = Stream(self.random.choice(self._addresses), self._metadata, gate)
+            self._streams[event_id] = Stream(self.random.choice(self._connections)(), self._metadata, gate)
         return self._streams[event_id]
 
 

@@ -147,12 +147,12 @@ REPLAYS: Final = (
         "one locked event stopped the gates of all events",
     ),
     Replay(
-        "feed-beside-a-locked-event",
+        "feed-beside-a-locked-ticket",
         "isolation",
         "f230bba6",
         "the scan service has other tickets",
-        gates.feed_beside_a_locked_event,
-        "one locked event stopped the feed of all events",
+        gates.feed_beside_a_locked_ticket,
+        "one locked ticket stopped the feed of all events",
     ),
     Replay(
         "reports-beside-a-locked-ticket",

@@ -17,6 +17,7 @@ from tests.faults.gates import StreamGate, offline_admission
 from tests.faults.site import SCANS, TICKETS
 from tests.faults.stage import Stage
 from tests.faults.world import SoldTicket
+from ticketing.tickets.v1 import ticket_service_pb2 as tickets_pb
 
 REVOCATIONS, REPORTS = "tickets-0 to scans-0", "scans-0 to tickets-0"
 # Shorter than the time after which a gate connects again.
@@ -100,13 +101,17 @@ def _scan_until(gate: StreamGate, tickets: list[SoldTicket], ends: float) -> Non
             gate.scan(ticket, *ticket.tokens[-1])
 
 
-def feed_beside_a_locked_event(stage: Stage) -> None:
-    """Lock events at the gates, while tickets of them and of another event are sold."""
-    first, other, last = stage.event(0), stage.event(0), stage.event(0)
-    with stage.locked_event(SCANS, first), stage.locked_event(SCANS, last):
+def feed_beside_a_locked_ticket(stage: Stage) -> None:
+    """Lock a ticket at the gates, while it is blocked and tickets of another event are sold."""
+    locked, other = stage.event(0), stage.event(0)
+    [ticket] = stage.sell(locked, 1)
+    stage.await_replica()
+    with stage.locked_ticket(SCANS, ticket):
         with _cut(stage, REPORTS):
-            for event in (first, other, last):
-                stage.sell(event, stage.random.choice([1, 2, 3]))
+            stage.office.call(
+                "SetTicketBlocked", tickets_pb.SetTicketBlockedRequest(ticket_id=ticket.ticket_id, blocked=True)
+            )
+            stage.sell(other, stage.random.choice([1, 2, 3]))
         stage.check(partial(feed, followers=()), only=[other])
     stage.settle()
 

@@ -19,7 +19,7 @@ from tests.faults.buyers import Buyer
 from tests.faults.callers import Caller, Clock
 from tests.faults.evidence import Evidence
 from tests.faults.gate_checks import GATE_CHECKS, feed
-from tests.faults.gates import StreamGate
+from tests.faults.gates import StreamGate, plain_connections
 from tests.faults.lanes import Lane
 from tests.faults.record import Record
 from tests.faults.sales_checks import SALES_CHECKS
@@ -93,7 +93,7 @@ class Stage:
         name = f"gate {number}"
         gate = StreamGate(
             name,
-            self.site.addresses(SCANS),
+            plain_connections(self.site.addresses(SCANS)),
             self.site.issuer.metadata("scanner", f"door-{number}"),
             self.record,
             self.clock,

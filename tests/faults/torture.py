@@ -14,7 +14,7 @@ from tests.faults.database import ALONE
 from tests.faults.evidence import Evidence
 from tests.faults.feed import Follower
 from tests.faults.gate_checks import GATE_CHECKS, devices, feed, linearizable
-from tests.faults.gates import StreamGate, Uploader
+from tests.faults.gates import StreamGate, Uploader, plain_connections
 from tests.faults.guards import GUARDS
 from tests.faults.lanes import Lane
 from tests.faults.nemesis import Nemesis
@@ -176,7 +176,7 @@ class Torture:
             name = f"gate {number}"
             gate = StreamGate(
                 name,
-                self._site.addresses(SCANS),
+                plain_connections(self._site.addresses(SCANS)),
                 self._site.issuer.metadata("scanner", f"door-{number}"),
                 self._record,
                 self._clock,
