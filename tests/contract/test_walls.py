@@ -65,6 +65,7 @@ SLEEPING = {
     "tests/faults/guards.py": "a control widens a race",
     "tests/faults/network.py": "the delay of a network",
     "tests/faults/own_servers.py": "a server hangs for a time",
+    "tests/faults/patroni.py": "a machine of a cluster is missing for a time",
     "tests/faults/program.py": "a process looks whether its parent lives",
     "tests/faults/standby.py": "a standby lags for a time",
     "tests/faults/torture.py": "the load lasts for a time",

@@ -1,6 +1,7 @@
 """The Patroni cluster of `deploy/patroni` as the database servers of a run: `python -m tests.faults.patroni FOLDER`."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Final
 
@@ -26,29 +27,29 @@ class PatroniServers:
     def checkpoint(self, _target: float, _seconds: float) -> None:
         """Do nothing: commits of the cluster are durable."""
 
-    def switch_over(self, _target: float, _seconds: float) -> None:
-        self._inflict("switchover")
+    def switch_over(self, _target: float, seconds: float) -> None:
+        self._inflict("switchover", seconds)
 
-    def kill_leader(self, _target: float, _seconds: float) -> None:
-        self._inflict("kill-postgres")
+    def kill_leader(self, _target: float, seconds: float) -> None:
+        self._inflict("kill-postgres", seconds)
 
-    def kill_leader_machine(self, _target: float, _seconds: float) -> None:
-        self._inflict("kill-machine")
+    def kill_leader_machine(self, _target: float, seconds: float) -> None:
+        self._inflict("kill-machine", seconds)
 
-    def freeze_leader_machine(self, _target: float, _seconds: float) -> None:
-        self._inflict("freeze-machine")
+    def freeze_leader_machine(self, _target: float, seconds: float) -> None:
+        self._inflict("freeze-machine", seconds)
 
-    def freeze_standby_machine(self, _target: float, _seconds: float) -> None:
-        self._inflict("freeze-standby")
+    def freeze_standby_machine(self, _target: float, seconds: float) -> None:
+        self._inflict("freeze-standby", seconds)
 
-    def kill_etcd(self, _target: float, _seconds: float) -> None:
-        self._inflict("kill-etcd")
+    def kill_etcd(self, _target: float, seconds: float) -> None:
+        self._inflict("kill-etcd", seconds)
 
     def effects(self, _target: float, _seconds: float) -> dict[str, int]:
         """Count the changes of the leader."""
         return {"changes of the leader": self._failovers}
 
-    def _inflict(self, name: str) -> None:
+    def _inflict(self, name: str, seconds: float) -> None:
         fault, leader = FAULTS[name], self._cluster.leader()
         if leader is None:
             raise ClusterError("no node leads")
@@ -59,6 +60,8 @@ class PatroniServers:
                 others = [node for node in self._cluster.nodes if node is not leader]
                 wait_until(lambda: any(node.is_leader() for node in others), "another node leads", OVER_SECONDS)
                 self._failovers += 1
+            else:
+                time.sleep(seconds)  # The machine is missing meanwhile.
         finally:
             fault.repair(self._cluster, leader)
         self._cluster.wait_until_whole()

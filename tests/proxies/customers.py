@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -12,7 +13,7 @@ from typing import Any, Final, Self, cast
 import grpc
 
 from tests.faults.buyers import Buyer
-from tests.faults.callers import ASK_AGAIN, CHANNEL_OPTIONS, STUBS, Caller, Clock, RefusedError
+from tests.faults.callers import ASK_AGAIN, CHANNEL_OPTIONS, STUBS, Caller, Clock, GaveUpError, RefusedError
 from tests.faults.evidence import Evidence
 from tests.faults.gate_checks import admissions, attendance, conflicts, shown_scans
 from tests.faults.gates import StreamGate
@@ -26,13 +27,15 @@ from tests.proxies.farm import PROXY_HOST, Farm
 from tests.proxies.programs import Program
 from tests.stand_ins.stripe import StripeStandIn
 from ticketing.chassis.tls import Tls
-from ticketing.client import TicketingError, connect
+from ticketing.client import DeadlineExceededError, TicketingError, connect
 from ticketing.tickets.v1 import ticket_pb2
 
 PLACES: Final = 20_000
 # The pause of a client between two calls, so that every thread comes in turn.
 PAUSE_SECONDS: Final = 0.02
 PATIENCE_SECONDS: Final = 60.0
+# After these the client has no answer, or the service has a fault.
+FAILURES: Final = ASK_AGAIN | {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 # These need neither a payment provider nor the rows of a database.
 SALES_CHECKS: Final = (acknowledged_purchases, capacity, renewals, cancellations)
 GATE_CHECKS: Final = (admissions, shown_scans, conflicts, attendance)
@@ -54,18 +57,24 @@ class ClientCaller(Caller):
                 self._methods |= {name: [method] for name, method in vars(stub(channel)).items()}
 
     def call(self, rpc: str, request: Any, give_up: float = 0.0) -> Any:
-        """Make a call once; a failure that a program would notice after the retries of the client is counted.
+        """Make a call, and repeat it after its deadline, as a busy machine exceeds it; count every other lost answer.
 
         Raises:
-            RefusedError: the call failed.
+            RefusedError: the service refused the call.
+            GaveUpError: the call failed after the retries of the client, which a program would notice.
         """
         [method] = self._methods[rpc]
-        try:
-            return method(request)
-        except TicketingError as error:
-            if error.code() in ASK_AGAIN | {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}:
+        while True:
+            try:
+                return method(request)
+            except DeadlineExceededError as error:
+                if time.monotonic() > self.clock.patience_until:
+                    raise GaveUpError(rpc) from error
+            except TicketingError as error:
+                if error.code() not in FAILURES:
+                    raise RefusedError(error.reason_name or error.code().name) from error
                 self._errors[f"{rpc}: {error.code().name} {error}"] += 1
-            raise RefusedError(error.reason_name or error.code().name) from error
+                raise GaveUpError(rpc) from error
 
 
 class Customers(AbstractContextManager["Customers"]):

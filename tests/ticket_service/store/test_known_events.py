@@ -5,12 +5,13 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Connection
 
 from tests.selling.rows import make_event
 from ticket_service.domain.events import Event, Offer, TicketType
-from ticket_service.store.events import insert_event
+from ticket_service.store.events import find_event, insert_event
 from ticket_service.store.known_events import KEPT_SECONDS, READ_EVENTS, KnownEvents
+from ticket_service.store.restored import raise_capacity
 from ticket_service.store.tables import events
 from ticketing.chassis.database import Database
 from ticketing.chassis.loop_connection import LoopConnection
@@ -80,3 +81,15 @@ async def test_an_event_of_the_same_version_is_read_once_a_second(database: Data
     assert (await read({event.event_id: event.version}))[0] is first
     seconds.now += KEPT_SECONDS / 2
     assert (await read({event.event_id: event.version}))[0].name == "Later"
+
+
+async def test_a_capacity_that_a_recovery_raises_has_another_version(database: Database):
+    event = await stored(database, offers=(Offer(TicketType.VIP, 5_000, capacity=1),))
+
+    def raise_it(connection: Connection) -> Event | None:
+        raise_capacity(connection, event.event_id, 0, {TicketType.VIP: 2})
+        return find_event(connection, event.event_id)
+
+    raised = await database.run(raise_it)
+    assert raised is not None
+    assert (raised.offers[0].capacity, raised.version) == (2, event.version + 1)
