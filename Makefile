@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := ticketing ticket_service scan_service dev benchmarks examples packaging tests
-.PHONY: help setup proto fmt check test test-fast coverage bench up token migrate demo drill torture gallery boards dist clean
+.PHONY: help setup proto fmt check test test-fast coverage bench up token migrate demo drill torture replays mutants gallery boards dist clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,9 +83,20 @@ gallery: $(VENV)/development ## draw docs/pictures: tickets, mails and wallet pa
 drill: $(VENV)/development ## restore databases after random histories, and check what recover finds: make drill SEEDS=30
 	DRILL_GUARDS=all $(BIN)/pytest -q -n 2 tests/drill
 	PYTHONPATH=.:protos $(BIN)/python -m tests.drill --count $(or $(SEEDS),3)
+	PYTHONPATH=.:protos $(BIN)/python -m tests.drill --promote --count $(or $(SEEDS),3)
 
-torture: $(VENV)/development ## break everything under load, and check the promises: make torture SECONDS=60 SEED=7 COUNT=1
-	PYTHONPATH=.:protos $(BIN)/python -m tests.faults --seconds $(or $(SECONDS),60) --first $(or $(SEED),1) --count $(or $(COUNT),1)
+torture: $(VENV)/development ## break everything under load, and check the promises: make torture SECONDS=60 SEED=7 COUNT=1 SERVERS=standby
+	PYTHONPATH=.:protos $(BIN)/python -m tests.faults --seconds $(or $(SECONDS),60) --first $(or $(SEED),1) --count $(or $(COUNT),1) \
+		--servers $(or $(SERVERS),alone)
+
+replays: $(VENV)/development ## find known faults on the commits before they were mended, and not in the present code
+	PYTHONPATH=.:protos $(BIN)/python -m tests.faults.replays
+
+mutants: $(VENV)/development ## change the decisions one by one, and list changes that no test notices: make mutants PATHS=ticketing/admission
+	$(INSTALL) -e '.[mutation]'
+	PYTHONPATH=.:protos $(BIN)/python -m tests.mutants --record fast
+	PYTHONPATH=.:protos $(BIN)/python -m tests.mutants --pure --again --seconds $(or $(SECONDS),3600) $(PATHS)
+	PYTHONPATH=.:protos $(BIN)/python -m tests.mutants --guards --again --seconds $(or $(SECONDS),3600)
 
 boards: $(VENV)/development ## draw the boards of deploy/grafana with data of running services, for four minutes
 	$(BIN)/python -m dev.boards

@@ -17,13 +17,17 @@ from typing import Final
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, ACK, END_HEADERS = 0x1, 0x1, 0x4
+NO_ERROR: Final = b"\0\0\0\0"
 FRAME_HEADER: Final = 9
 MESSAGE_HEADER: Final = 5
 # The largest window switches the flow control of the generator off: no run receives 2 GiB on one connection. The window
 # of the server is not tracked: one small message is in flight at a time, and the server reopens its window as it reads.
 WINDOW: Final = 2**31 - 1
 DEFAULT_WINDOW: Final = 65_535
+SETTINGS_HEADER_TABLE_SIZE: Final = 1
 SETTINGS_INITIAL_WINDOW_SIZE: Final = 4
+# A setting of gRPC: values of binary headers are sent as they are, instead of in Base64 with Huffman coding.
+SETTINGS_TRUE_BINARY: Final = 0xFE03
 RECEIVE_BYTES: Final = 65_536
 # A server that sends no answer for this time has failed.
 SILENCE_SECONDS: Final = 30.0
@@ -31,6 +35,12 @@ SILENCE_SECONDS: Final = 30.0
 
 class LoadError(Exception):
     """The server sent an error, closed the connection or sent no answer."""
+
+
+class Refusal(bytes):
+    """The trailers of a call that failed; each name and value stands in them as it is."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,8 @@ class LoadPlan:
     seconds: float
     # Messages a second over all connections, on schedule even when answers are slow; None: each message follows its answer at once.
     rate: float | None = None
+    # Whether a failed call has a Refusal as its answer; otherwise it raises LoadError.
+    expects_refusals: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +134,21 @@ class LoadConnection:
         self._headers = b"".join(header(name, value) for name, value in fields)
         self.wire = socket.create_connection(self.address)
         self.wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        window = SETTINGS_INITIAL_WINDOW_SIZE.to_bytes(2, "big") + WINDOW.to_bytes(4, "big")
-        greeting = PREFACE + frame(SETTINGS, 0, 0, window)
+        settings = {SETTINGS_INITIAL_WINDOW_SIZE: WINDOW}
+        if self.plan.expects_refusals:
+            # The server then sends trailers that need no decoder.
+            settings |= {SETTINGS_HEADER_TABLE_SIZE: 0, SETTINGS_TRUE_BINARY: 1}
+        entries = (kind.to_bytes(2, "big") + value.to_bytes(4, "big") for kind, value in settings.items())
+        greeting = PREFACE + frame(SETTINGS, 0, 0, b"".join(entries))
         greeting += frame(WINDOW_UPDATE, 0, 0, (WINDOW - DEFAULT_WINDOW).to_bytes(4, "big"))
         if self.plan.first is not None:
             greeting += self._open() + frame(DATA, 0, self._stream_id, _message(self.plan.first))
         self.wire.sendall(greeting)
         self.wire.setblocking(False)  # noqa: FBT003 - its only parameter
+
+    def reopen(self) -> None:
+        """Open a stream anew after the server refused or ended it."""
+        self.wire.send(self._open() + frame(DATA, 0, self._stream_id, _message(self.plan.first or b"")))
 
     def _open(self) -> bytes:
         return frame(HEADERS, END_HEADERS, self._stream_id, self._headers)
@@ -167,9 +187,17 @@ class LoadConnection:
             self.wire.send(frame(SETTINGS, ACK, 0))
         elif kind == PING and not flags & ACK:
             self.wire.send(frame(PING, ACK, 0, payload))
+        elif kind == RST_STREAM and payload == NO_ERROR and self.plan.expects_refusals:
+            # gRPC resets a refused stream whose caller has not closed its side.
+            pass
         elif kind in {RST_STREAM, GOAWAY}:
             raise LoadError(f"the server ended the {'connection' if kind == GOAWAY else 'stream'}: {payload!r}")
-        is_ended = kind in {DATA, HEADERS} and bool(flags & END_STREAM)
+        return self._end(payload, is_ended=kind in {DATA, HEADERS} and bool(flags & END_STREAM))
+
+    def _end(self, payload: bytes, *, is_ended: bool) -> bytes | None:
+        if is_ended and self.plan.expects_refusals and not self._body:
+            self._stream_id += 2
+            return Refusal(payload)
         if self.plan.first is not None:
             if is_ended:
                 raise LoadError(f"the server ended the stream of {self.plan.path}")

@@ -6,7 +6,7 @@ one that denies, and the log says so.
 
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 from uuid import UUID
@@ -16,6 +16,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from scan_service.convert.enums import ADMISSION_POLICIES, EVENT_STATUSES, TICKET_STATUSES, TICKET_TYPES
 from scan_service.domain.feed import CheckInConflict, CheckInReport, FeedPage, FeedPosition, IncidentReport
 from ticketing.admission.tickets import AdmissionPolicy, Event, EventStatus, Ticket, TicketStatus
+from ticketing.chassis.ids import read_id
+from ticketing.chassis.parsing import EPOCH
 from ticketing.chassis.times import timestamp
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
 
@@ -37,7 +39,7 @@ def pages_of(message: pb.WatchTicketsResponse) -> Sequence[FeedPage]:
 
 def _page(message: pb.WatchTicketsResponse | pb.EventChanges, epoch: str) -> FeedPage:
     event = message.event
-    event_id = UUID(event.event_id)
+    event_id = read_id(event.event_id)
     return FeedPage(
         event=Event(
             event_id=event_id,
@@ -127,7 +129,7 @@ def conflict_of(message: pb.CheckInConflict) -> CheckInConflict:
 def _ticket_of(event_id: UUID, message: pb.GateTicket) -> Ticket:
     return Ticket(
         event_id=event_id,
-        ticket_id=UUID(message.ticket_id),
+        ticket_id=read_id(message.ticket_id),
         ticket_type=_TICKET_TYPES.get(message.ticket_type),
         status=_ticket_status(message),
         valid_from_time=_time(message.valid_from_time) if message.HasField("valid_from_time") else None,
@@ -136,7 +138,7 @@ def _ticket_of(event_id: UUID, message: pb.GateTicket) -> Ticket:
         code_digest=message.code_digest,
         token_digest=message.token_digest or None,
         # A ticket service of the version before sends none.
-        purchase_id=UUID(message.purchase_id) if message.purchase_id else None,
+        purchase_id=read_id(message.purchase_id) if message.purchase_id else None,
     )
 
 
@@ -156,4 +158,5 @@ def _warn_of_status(number: int) -> None:
 
 
 def _time(message: Timestamp) -> datetime:
-    return message.ToDatetime(tzinfo=UTC)
+    # Timestamp.ToDatetime does the same in Python and takes four times as long.
+    return EPOCH + timedelta(0, message.seconds, message.nanos // 1_000)

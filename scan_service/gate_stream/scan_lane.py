@@ -5,7 +5,6 @@ They wait in the lane, where they cost nothing, and count as unanswered.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -24,7 +23,7 @@ class ScanLane:
         self._batcher = batcher
         self._on_answer = on_answer
         self._deciding = 0
-        self._waiting = deque[tuple[Attempt, asyncio.Future[Scan]]]()
+        self._waiting = list[tuple[Attempt, asyncio.Future[Scan]]]()
 
     def submit(self, attempt: Attempt) -> "asyncio.Future[Scan]":
         """Return the future answer; an attempt whose future is cancelled is skipped unless its batch has begun.
@@ -46,7 +45,7 @@ class ScanLane:
     def _advance(self, _: "asyncio.Future[Scan]") -> None:
         self._deciding -= 1
         while self._waiting and self._deciding < MAX_AT_ONCE:
-            attempt, answer = self._waiting.popleft()
+            attempt, answer = self._waiting.pop(0)
             if answer.done():
                 continue
             try:

@@ -1,7 +1,7 @@
 """The lane of one stream's uploads, which are answered in their order, while live scans never wait for them."""
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -53,7 +53,7 @@ class UploadLane:
         self._send = send
         self._end = end
         # The uploads, each with the gate that was open when it came.
-        self._waiting = deque[tuple[pb.Upload, Gate]]()
+        self._waiting = list[tuple[pb.Upload, Gate]]()
         # The scans of the first upload that have been read.
         self._scans = list[UploadedScan]()
         self._outstanding = 0
@@ -97,7 +97,7 @@ class UploadLane:
             await self._read(message, gate)
             uploaded = await self._uploaded()
             self._scans.clear()
-            self._waiting.popleft()
+            self._waiting.pop(0)
             self._outstanding -= len(message.scans)
             self._send(pb.StreamScansResponse(uploaded=uploaded))
         self._answering = None

@@ -15,7 +15,7 @@ from scan_service.store.rows import TICKET_COLUMNS, event_of, group_row, scan_of
 from ticketing.admission.codes import mask_code
 from ticketing.admission.scans import Scan
 from ticketing.admission.tickets import AdmissionState, CheckIn, Event, Ticket
-from ticketing.chassis.arrays import array, ids, times
+from ticketing.chassis.arrays import array, columns, ids, rows_of, times, types
 
 _COLUMNS: Final = ", ".join(f"t.{column}" for column in TICKET_COLUMNS)
 _NO_COLUMNS: Final = ", ".join(["NULL"] * len(TICKET_COLUMNS))
@@ -65,6 +65,20 @@ def _lock_and_read(lock: str, events: str, scans: str) -> str:
 # The query that reads without a lock.
 READ_GROUPS_OF: Final = _lock_and_read(_TICKETS.format(requested=_REQUESTED + _GROUPS), "$7", "$8")
 
+# The columns that a batch records of each scan, and those that it changes of a ticket, in the order of `write_arguments`.
+_SCANS: Final = columns("""event_id uuid, scan_id uuid, fingerprint text, code text, scan_type text, verdict text,
+    denial_reason text, ticket_id uuid, ticket_event_id uuid, ticket_type text, location text, device_id text,
+    scanner_user_id text, previous_scan_id uuid, previous_time timestamptz, previous_location text, metadata jsonb,
+    scan_time timestamptz, issue integer, annul_time timestamptz, doubt text, claimed_annul_time timestamptz,
+    doubtful_time boolean, looked_up boolean, group_admission jsonb""")
+_CHANGED: Final = columns("""event_id uuid, ticket_id uuid, check_in_time timestamptz, entry_scan_id uuid,
+    entry_time timestamptz, entry_location text, inside boolean, sequence bigint""")
+_STORED: Final = {
+    "fingerprint": "decode(fingerprint, 'hex')",
+    "doubtful_time": "coalesce(doubtful_time, false)",
+    "looked_up": "coalesce(looked_up, false)",
+}
+
 STATEMENTS: Final[Mapping[str, str]] = {
     "lock_events": "(uuid[]) AS SELECT FROM events WHERE event_id = ANY ($1) ORDER BY event_id FOR SHARE",
     "lock_tickets": f"(uuid[], uuid[], bytea[]) AS SELECT {_LOCK_TICKETS_OF}",
@@ -87,36 +101,19 @@ STATEMENTS: Final[Mapping[str, str]] = {
         {_lock_and_read(LOCK_GROUPS_OF, "$7", "$8")}""",
     # Only uploads have annulments, violations (`doubt`) and doubtful times, and few batches have denials, earlier
     # check-ins, looked-up tickets or groups; unnest fills shorter arrays with NULL.
-    "write": """(timestamptz, boolean,
-                 uuid[], uuid[], text[], text[], text[], text[], text[], uuid[], uuid[], text[],
-                 text[], text[], text[], uuid[], timestamptz[], text[], jsonb[], timestamptz[], integer[],
-                 timestamptz[], text[], timestamptz[],
-                 uuid[], uuid[], timestamptz[], uuid[], timestamptz[], text[], boolean[], bigint[], boolean[],
-                 boolean[], jsonb[]) AS
+    "write": f"""(timestamptz, boolean, {types(_SCANS)}, {types(_CHANGED)}) AS
         WITH changed AS (
             UPDATE tickets t
             SET check_in_time = new.check_in_time, entry_scan_id = new.entry_scan_id, entry_time = new.entry_time,
                 entry_location = new.entry_location, inside = new.inside, sequence = new.sequence,
                 changed_by = (pg_current_xact_id()::text)::bigint
-            FROM unnest($25, $26, $27, $28, $29, $30, $31, $32)
-                AS new(event_id, ticket_id, check_in_time, entry_scan_id, entry_time, entry_location, inside, sequence)
+            FROM ({rows_of(_CHANGED, 3 + len(_SCANS))}) AS new
             WHERE t.event_id = new.event_id AND t.ticket_id = new.ticket_id
         )
-        INSERT INTO scans (event_id, scan_id, fingerprint, code, scan_type, verdict, denial_reason, ticket_id,
-                           ticket_event_id, ticket_type, location, device_id, scanner_user_id, previous_scan_id,
-                           previous_time, previous_location, metadata, scan_time, issue, annul_time, doubt,
-                           claimed_annul_time, doubtful_time, looked_up, group_admission, record_time, offline)
-        SELECT event_id, scan_id, decode(fingerprint, 'hex'), code, scan_type, verdict, denial_reason, ticket_id,
-               ticket_event_id, ticket_type, location, device_id, scanner_user_id, previous_scan_id, previous_time,
-               previous_location, metadata, scan_time, issue, annul_time, doubt, claimed_annul_time,
-               coalesce(doubtful_time, false), coalesce(looked_up, false), group_admission, $1, $2
-        FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-                    $24, $33, $34, $35)
-            AS new(event_id, scan_id, fingerprint, code, scan_type, verdict, denial_reason, ticket_id, ticket_event_id,
-                   ticket_type, location, device_id, scanner_user_id, previous_scan_id, previous_time,
-                   previous_location, metadata, scan_time, issue, annul_time, doubt, claimed_annul_time, doubtful_time,
-                   looked_up, group_admission)
-        ORDER BY scan_id""",
+        INSERT INTO scans (record_time, offline, {", ".join(_SCANS)})
+        SELECT $1, $2, {", ".join(_STORED.get(column, column) for column in _SCANS)}
+        FROM ({rows_of(_SCANS, 3)}) AS new
+        ORDER BY scan_id""",  # noqa: S608 - composed of constants
 }
 
 _LOCK_EVENTS: Final = "BEGIN; EXECUTE lock_events(%s)"
@@ -126,7 +123,7 @@ _LOCK_GROUPS: Final = "EXECUTE lock_groups(%s, %s, %s, %s, %s, %s)"
 _LOCK_AND_READ_GROUPS: Final = "EXECUTE lock_and_read_groups(%s, %s, %s, %s, %s, %s, %s, %s)"
 # The insert has a transaction of its own: after locks on other rows, it would violate the lock order.
 _CREATE: Final = "ROLLBACK; BEGIN; {limit}EXECUTE create_tickets(%s, %s, %s, %s, %s); COMMIT"
-WRITE: Final = f"EXECUTE write({', '.join(['%s'] * 35)})"
+WRITE: Final = f"EXECUTE write({', '.join(['%s'] * (2 + len(_SCANS) + len(_CHANGED)))})"
 
 # An event id and a ticket id.
 TicketKey = tuple[UUID, UUID]
@@ -194,13 +191,13 @@ def read_locked_rows(rows: Iterable[tuple[Any, ...]]) -> LockedRows:
     """Read the result of `LockRequest.round_trip`."""
     read = list(rows)
     result = LockedRows(lock_time=read.pop()[0])
-    for _, event, scan, *columns in read:
+    for _, event, scan, *ticket_row in read:
         if event is not None:
             result.events[UUID(event["event_id"])] = event_of(event)
         elif scan is not None:
             result.scans[UUID(scan["scan_id"])] = scan_of(scan)
         else:
-            ticket = ticket_of(tuple(columns))
+            ticket = ticket_of(tuple(ticket_row))
             key = (ticket.event_id, ticket.ticket_id)
             result.tickets[key] = ticket
             result.keys_by_code[ticket.code_digest] = key
@@ -256,15 +253,15 @@ def write_arguments(
         times([scan.annul_time for scan in scans] if offline else []),
         array([scan.violation for scan in scans] if offline else []),
         times([scan.claimed_annul_time for scan in scans] if offline else []),
+        array([scan.doubtful_time for scan in scans] if offline else []),
+        array([scan.looked_up for scan in scans] if any(scan.looked_up for scan in scans) else []),
+        array(_group_admissions(scans)),
         ids([event_id for event_id, _ in changed]),
         ids([ticket_id for _, ticket_id in changed]),
         times([admission.check_in_time for admission in changed.values()]),
         *_check_ins([admission.latest_check_in for admission in changed.values()]),
         array([admission.inside for admission in changed.values()]),
         array([admission.sequence for admission in changed.values()]),
-        array([scan.doubtful_time for scan in scans] if offline else []),
-        array([scan.looked_up for scan in scans] if any(scan.looked_up for scan in scans) else []),
-        array(_group_admissions(scans)),
     )
 
 

@@ -49,6 +49,10 @@ _SAVE_TICKETS: Final = sa.text("""
     WHERE (tickets.generation, tickets.revision) < (EXCLUDED.generation, EXCLUDED.revision)
 """)
 
+_KNOWN: Final = sa.text(
+    "SELECT event_id, generation, revision FROM events WHERE event_id = ANY (CAST(:event_ids AS uuid[]))"
+)
+
 _SAVE_CURSORS: Final = sa.text("""
     INSERT INTO feed_cursors (event_id, revision)
     SELECT event_id, revision FROM unnest(CAST(:event_ids AS uuid[]), CAST(:revisions AS bigint[]))
@@ -118,11 +122,9 @@ def mark_complete(connection: Connection, now: datetime, followed: str) -> None:
 
 
 def _save_events(connection: Connection, pages: Sequence[FeedPage], generation: int) -> None:
-    query = sa.select(events.c.event_id, events.c.generation, events.c.revision).where(
-        events.c.event_id.in_({page.event.event_id for page in pages})
-    )
     # The upsert waits for all scans in progress even where it changes nothing, so the versions are read first.
-    known = {row.event_id: (row.generation, row.revision) for row in connection.execute(query)}
+    rows = connection.execute(_KNOWN, {"event_ids": ids({page.event.event_id for page in pages})})
+    known = {event_id: (its_generation, revision) for event_id, its_generation, revision in rows}
     # Scans lock events in the order of their ids too.
     for page in sorted(pages, key=lambda page: page.event.event_id):
         version = (generation, page.event_revision)

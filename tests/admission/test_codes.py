@@ -6,7 +6,7 @@ import pytest
 
 from tests.environment.access import CODE_SECRET
 from ticket_service.domain.codes import Codes as TicketServiceCodes
-from ticketing.admission.codes import Codes, find_codes, read_code
+from ticketing.admission.codes import Codes, find_codes, mask_code, read_code
 
 
 def test_both_services_derive_the_same_codes_and_digests():
@@ -35,6 +35,8 @@ def test_both_services_derive_the_same_codes_and_digests():
         "TKT-0123456789ABCDEF.",
         "TKT-0123456789ABCDEF\x1d",
         "TKT-0123\N{NO-BREAK SPACE}4567\N{ZERO WIDTH SPACE}89AB\N{SOFT HYPHEN}CDEF",
+        "TKT-0123\t4567\N{LINE SEPARATOR}89AB\N{PARAGRAPH SEPARATOR}CDEF",
+        "TKT-0123\N{OGHAM SPACE MARK}456789ABCDEF",
         "]C1TKT-0123456789ABCDEF",
         "]C10123456789ABCDEF",
         "https://tickets.example/t?c=TKT-0123456789ABCDEF&lang=de#x",
@@ -66,3 +68,14 @@ def test_two_codes_without_a_line_end_between_them_are_both_found():
 )
 def test_other_texts_are_not_codes(text):
     assert read_code(text) is None
+
+
+def test_a_code_is_sought_in_the_first_512_characters():
+    code = "TKT-0123456789ABCDEF"
+    assert find_codes("." * (512 - len(code)) + code) == [code]
+    assert find_codes("." * (513 - len(code)) + code) == []
+
+
+def test_a_masked_code_shows_six_digits_and_other_texts_stay():
+    assert mask_code("TKT-0123456789ABCDEF") == "TKT-012345…"
+    assert mask_code("no code at all") == "no code at all"

@@ -1,13 +1,14 @@
 """Look-up passes: who may use one, for which ticket, and until when."""
 
 import base64
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 
 from ticketing.admission.codes import Codes, read_code
-from ticketing.admission.look_up_passes import PREFIX, LookUpPass, is_pass, read_pass
+from ticketing.admission.look_up_passes import LIFETIME, PREFIX, LookUpPass, is_pass, read_pass
 from ticketing.admission.scanned_text import readings, sanitize_text
 from ticketing.admission.tokens import read_token
 
@@ -29,6 +30,17 @@ def test_a_pass_names_the_ticket_that_was_looked_up():
         *(PASS.event_id, PASS.ticket_id, 3, EXPIRE),
     )
     assert found.is_genuine(CODES, "sam", NOW)
+
+
+def test_every_pass_is_read_again():
+    # The last characters of a pass may be any of base 32.
+    for second in range(100):
+        signed = replace(PASS, expire_time=EXPIRE + timedelta(seconds=second)).sign(CODES, "sam")
+        assert read(signed).is_genuine(CODES, "sam", NOW)
+
+
+def test_a_pass_is_valid_for_ten_minutes():
+    assert timedelta(minutes=10) == LIFETIME
 
 
 def test_a_pass_is_for_its_caller_and_ends():

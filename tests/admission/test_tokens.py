@@ -9,7 +9,7 @@ import pytest
 from nacl.signing import SigningKey
 
 from tests.scanning.gates import token_of
-from ticketing.admission.tickets import TicketType
+from ticketing.admission.tickets import TicketStatus, TicketType
 from ticketing.admission.tokens import DAMAGED, PublicKey, Token, is_genuine, read_token
 from ticketing.tickets.v1 import ticket_token_pb2
 
@@ -97,6 +97,25 @@ def test_another_encoding_of_the_same_bytes_is_damaged():
     assert (len(text) - 2) * 5 % 8 != 0
     assert read_token(text[:-1] + ALPHABET[ALPHABET.index(text[-1]) | 1]) is DAMAGED
     assert read_token(TEXT + "A" * (8 - (len(TEXT) - 2) % 8 + 1)) is DAMAGED
+
+
+def test_a_token_of_the_largest_numbers_is_read():
+    token = token_in(encoded(payload(key_id=2**32 - 1, issue=2**31 - 1)))
+    assert (token.key_id, token.issue, len(token.digest)) == (2**32 - 1, 2**31 - 1, 16)
+
+
+def test_a_payload_of_more_than_60_bytes_is_no_token():
+    assert read_token(encoded(b"\xff" * 39)) is None
+    assert read_token(encoded(b"\xff" * 40)) is DAMAGED
+    assert read_token(encoded(b"\xff" * 60)) is DAMAGED
+    assert read_token(encoded(b"\xff" * 61)) is None
+
+
+def test_a_genuine_token_proves_an_active_ticket():
+    ticket = token_in(TEXT).ticket()
+    assert (ticket.event_id, ticket.ticket_id, ticket.issue) == (EVENT, TICKET, 3)
+    assert (ticket.ticket_type, ticket.status) == (TicketType.STANDARD, TicketStatus.ACTIVE)
+    assert (ticket.code_digest, ticket.token_digest) == (b"", None)
 
 
 def test_a_signature_of_another_document_does_not_verify():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
 from sqlalchemy.engine import URL
 
-from ticketing.chassis.arrays import array, binaries, ids, times
+from ticketing.chassis.arrays import array, binaries, columns, ids, rows_of, times, types
 
 # Texts that PostgreSQL can store: no NUL, no lone surrogate.
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -59,3 +59,11 @@ def test_bytes_survive_the_round_trip(connection: Connection, values: list[bytes
 def test_other_types_are_written_as_text(connection: Connection) -> None:
     assert read_back(connection, array([1, None, -5]), "bigint") == [1, None, -5]
     assert read_back(connection, array([True, False]), "boolean") == [True, False]
+
+
+def test_short_arrays_are_filled_with_null(connection: Connection) -> None:
+    defined = columns("number integer, name text, id uuid")
+    with connection, connection.cursor() as cursor:
+        cursor.execute(f"PREPARE listed (text, {types(defined)}) AS SELECT $1, * FROM ({rows_of(defined, 2)}) AS row")
+        cursor.execute("EXECUTE listed('x', %s, %s, %s)", [array([1, 2]), array(["a"]), ids([])])
+        assert cursor.fetchall() == [("x", 1, "a", None), ("x", 2, None, None)]

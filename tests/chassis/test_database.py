@@ -9,12 +9,13 @@ from sqlalchemy.engine import URL, Connection
 
 from tests.environment.databases import execute, read_value
 from tests.environment.waiting import until
-from ticketing.chassis import connections
+from ticketing.chassis import connections, health
 from ticketing.chassis import database as module
 from ticketing.chassis.connections import SESSION_MILLISECONDS, database_url
 from ticketing.chassis.database import ATTEMPTS, Database, RowsLocked, after_commit
 from ticketing.chassis.failures import DEPENDENCY_UNAVAILABLE, OVERLOADED, Failure
 from ticketing.chassis.logs import REQUEST_ID
+from ticketing.chassis.tasks import Tasks
 
 
 @pytest.fixture
@@ -300,8 +301,19 @@ async def test_a_full_disk_is_logged_as_such(
     database: Database, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server answers reads meanwhile, so an operator who reads of no answer looks at the network."""
-    monkeypatch.setattr(module, "OUTAGES", connections.OutageLog())
+    outages, now = connections.OutageLog(), 1_000.0
+    monkeypatch.setattr(connections, "monotonic", lambda: now)
+    monkeypatch.setattr(module, "OUTAGES", outages)
+    monkeypatch.setattr(health, "OUTAGES", outages)
+    report = health.Health(Tasks()).report
+    assert "database_disk" not in report().warnings
     full = "DO $$ BEGIN RAISE EXCEPTION 'No space left on device' USING ERRCODE = 'disk_full'; END $$"
-    with pytest.raises(Failure):
-        await database.run(lambda connection: connection.execute(sa.text(full)))
+    # The second one is not logged, and counts for readiness.
+    for _ in range(2):
+        with pytest.raises(Failure):
+            await database.run(lambda connection: connection.execute(sa.text(full)))
+        now += 3
     assert [line.message for line in caplog.records] == ["the disk of the database is full"]
+    assert report().warnings["database_disk"] == "was full 3 s ago"
+    now += health.FULL_DISK_SECONDS
+    assert "database_disk" not in report().warnings

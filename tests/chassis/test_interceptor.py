@@ -387,6 +387,18 @@ async def test_health_and_reflection_need_no_token(client: Client) -> None:
         assert {SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"} <= set(names)
 
 
+async def test_health_is_answered_before_calls_that_wait_to_be_accepted(client: Client) -> None:
+    """A connection has at most 100 calls, and the server accepts one after the other."""
+    health: Any = health_pb2_grpc.HealthStub(client.channel)
+    await client.call("x")
+    calls = [asyncio.create_task(client.call("x")) for _ in range(90)]
+    # The calls are sent.
+    await asyncio.sleep(0)
+    await health.Check(health_pb2.HealthCheckRequest(service=READINESS), timeout=10)
+    assert sum(call.done() for call in calls) < len(calls) / 3
+    await asyncio.gather(*calls)
+
+
 async def test_health_can_be_watched_until_the_server_drains(echo: Echo, issuer: Issuer) -> None:
     server = new_server(echo, issuer)
     port = await server.start()

@@ -1,6 +1,8 @@
 """Migrations beside processes that serve, and databases that a program does not migrate."""
 
 import logging
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -97,6 +99,19 @@ def test_a_start_logs_that_it_has_migrated(empty_url: URL, scripts: Scripts, cap
         migrate(empty_url, scripts(FIRST, COLUMN))
     (line,) = [one for one in caplog.records if one.getMessage() == "the database is migrated"]
     assert (vars(line)["from_revision"], vars(line)["revision"]) == ("0001", "0002")
+
+
+def test_a_start_without_a_migration_imports_no_alembic(empty_url: URL, scripts: Scripts) -> None:
+    folder = scripts(FIRST, COLUMN)
+    migrate(empty_url, folder)
+    program = (
+        "import pathlib, sys; from ticketing.chassis.connections import database_url;"
+        "from ticketing.chassis.migrations import migrate;"
+        "migrate(database_url(sys.argv[1]), pathlib.Path(sys.argv[2]));"
+        "print('alembic' in sys.modules)"
+    )
+    arguments = [empty_url.render_as_string(hide_password=False), str(folder)]
+    assert subprocess.check_output([sys.executable, "-c", program, *arguments], cwd=ROOT, text=True).strip() == "False"
 
 
 def test_a_program_serves_on_a_newer_schema(empty_url: URL, scripts: Scripts, caplog: pytest.LogCaptureFixture) -> None:

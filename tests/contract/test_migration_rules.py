@@ -49,14 +49,20 @@ def scripts_of(service: str) -> Path:
     return ROOT / service / "store" / "migrations"
 
 
+def revisions_of(service: str) -> dict[str, Path]:
+    """Return the revisions of a service from the newest to the oldest, as Alembic orders them, with their files."""
+    config = Config()
+    config.set_main_option("script_location", str(scripts_of(service)))
+    return {script.revision: Path(script.path) for script in ScriptDirectory.from_config(config).walk_revisions()}
+
+
 def migrations() -> list[tuple[str, str]]:
-    found = []
-    for service, released in RELEASED.items():
-        config = Config()
-        config.set_main_option("script_location", str(scripts_of(service)))
-        revisions = (script.revision for script in ScriptDirectory.from_config(config).walk_revisions())
-        found += [(service, revision) for revision in sorted(revisions) if revision > released]
-    return found
+    return [
+        (service, revision)
+        for service, released in RELEASED.items()
+        for revision in sorted(revisions_of(service))
+        if revision > released
+    ]
 
 
 @pytest.mark.parametrize(("service", "revision"), migrations())
@@ -64,6 +70,14 @@ def test_a_migration_runs_beside_the_version_before(service: str, revision: str)
     sql = statements(scripts_of(service), revision)
     assert sql
     assert violations(sql) == []
+
+
+@pytest.mark.parametrize("service", RELEASED)
+def test_files_begin_with_their_revisions_in_order(service: str) -> None:
+    """A start reads the revisions from the names of the files, without Alembic."""
+    chain = revisions_of(service)
+    assert list(chain) == sorted(chain, reverse=True)
+    assert [path.name[:4] for path in chain.values()] == list(chain)
 
 
 def test_each_service_refuses_the_database_of_the_other(tickets_url: URL, scans_url: URL) -> None:

@@ -59,11 +59,15 @@ SLEEPING = {
     "tests/e2e/retrying_shop.py": "buyers pay and retry at random moments",
     "tests/e2e/test_flash_sale.py": "buyers arrive at random moments",
     "tests/e2e/test_gate_load.py": "the offset of a race",
+    "tests/faults/alone.py": "a full disk lasts for a time",
     "tests/faults/callers.py": "clients retry at random moments",
     "tests/faults/gates.py": "gates retry at random moments",
     "tests/faults/guards.py": "a control widens a race",
     "tests/faults/network.py": "the delay of a network",
+    "tests/faults/own_servers.py": "a server hangs for a time",
+    "tests/faults/patroni.py": "a machine of a cluster is missing for a time",
     "tests/faults/program.py": "a process looks whether its parent lives",
+    "tests/faults/standby.py": "a standby lags for a time",
     "tests/faults/torture.py": "the load lasts for a time",
 }
 

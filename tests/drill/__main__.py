@@ -1,6 +1,7 @@
 """Drill restores: `python -m tests.drill SEED…`, or `python -m tests.drill --count 30`.
 
-Each seed makes another history. Seeds restore the tickets database, the scans database, and both, in turn.
+Each seed makes another history. Seeds restore the tickets database, the scans database, and both, in turn. With
+`--promote` they lose the same commits by the promotion of a standby that lagged.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 from time import monotonic
 
 from tests.drill.drill import Drill
+from tests.drill.promotion import PromotionDrill
 from tests.environment.access import new_issuer
 from tests.environment.databases import migrated_templates
 from ticketing.chassis.postgres import Lease
@@ -24,8 +26,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.drill", description=__doc__)
     parser.add_argument("seeds", metavar="SEED", type=int, nargs="*", help="the seeds of the histories")
     parser.add_argument("--count", type=int, default=3, help="the number of seeds from 0 on, where none is named")
+    parser.add_argument(
+        "--promote", action="store_true", help="promote standbys that lag, instead of restoring backups"
+    )
     given = parser.parse_args()
     failed, operations, answers, found = list[int](), 0, 0, Counter[str]()
+    drill_type = PromotionDrill if given.promote else Drill
     seeds = given.seeds or list(range(given.count))
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="ticketing-drill-"))
@@ -35,7 +41,7 @@ def main() -> int:
         for seed in seeds:
             start, own = monotonic(), folder / f"seed-{seed}"
             own.mkdir()
-            drill = Drill(template, issuer, own, seed)
+            drill = drill_type(template, issuer, own, seed)
             try:
                 result = drill.run()
             except Exception:  # noqa: BLE001 - the other seeds run

@@ -81,7 +81,7 @@ class Drill:
         """Run the drill; return its outcome."""
         with self._stack:
             self._stack.enter_context(faster())
-            self.site = Site(self._template, self._issuer, self._folder, self._stack)
+            self.site = self._new_site()
             self._stack.callback(self.site.close)
             self.site.start(TICKETS, SCANS)
             self.history = History(self.site, self._random, self._folder)
@@ -94,6 +94,9 @@ class Drill:
             self._probe()
             self.result.violations += self._violations()
             return self.result
+
+    def _new_site(self) -> Site:
+        return Site(self._template, self._issuer, self._folder, self._stack)
 
     def operate(self) -> None:
         """Do the operations of the history, and back up the databases at random moments."""

@@ -26,6 +26,7 @@ from tests.environment import ROOT
 from tests.environment.access import Issuer
 from tests.environment.databases import connected, execute, read_value
 from tests.environment.waiting import eventually
+from tests.faults.database import DatabaseServers
 from tests.gate.venue import Handheld, Wifi
 from tests.stand_ins.stripe import KEY, StripeStandIn
 from ticket_service import command_line as tickets_commands
@@ -86,6 +87,8 @@ class Site:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._running: dict[str, TicketsApp | ScansApp] = {}
+        # The servers of each database, where it has its own.
+        self._servers: dict[str, DatabaseServers] = {}
         self.urls = {TICKETS: self._new_database("ticket"), SCANS: self._new_database("scan")}
         self.ports = dict(zip((TICKETS, SCANS), free_ports(2), strict=True))
         self.stripe = stack.enter_context(StripeStandIn(system_clock))
@@ -152,6 +155,9 @@ class Site:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._drop_databases()
+
+    def _drop_databases(self) -> None:
         for url in self.urls.values():
             execute(url.set(database="postgres"), f'DROP DATABASE "{url.database}" WITH (FORCE)')
 

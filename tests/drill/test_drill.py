@@ -11,6 +11,7 @@ from sqlalchemy.engine import URL
 
 from tests.drill.drill import Drill, Result
 from tests.drill.expected import order_of
+from tests.drill.promotion import PromotionDrill
 from tests.drill.site import SECONDS, TICKETS
 from tests.environment.access import Issuer
 from tests.environment.waiting import eventually
@@ -31,6 +32,13 @@ ONLY_TICKETS, ONLY_SCANS, BOTH = 0, 1, 2
 def test_a_restore_breaks_no_promise(templates: Callable[[str], URL], issuer: Issuer, tmp_path: Path, seed: int):
     result = Drill(templates, issuer, tmp_path, seed).run()
     assert result.violations == []
+
+
+@pytest.mark.skipif(not RUNS_ALL, reason="a drill of a minute: `make drill` runs it")
+def test_a_promotion_that_loses_commits_breaks_no_promise(
+    templates: Callable[[str], URL], issuer: Issuer, tmp_path: Path
+):
+    assert PromotionDrill(templates, issuer, tmp_path, ONLY_TICKETS).run().violations == []
 
 
 class RunDrill(Protocol):

@@ -3,10 +3,6 @@
 `version_before.txt` names the commit of the version before. Set it to the commit of each release.
 """
 
-import io
-import shutil
-import subprocess
-import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +15,7 @@ from sqlalchemy.engine import URL
 from dev.clients import free_ports
 from tests.e2e.service_pair import NewServicePair, ServicePair, buy, new_gate, on_sale
 from tests.environment import ROOT
+from tests.environment.checkouts import NoHistoryError, check_out
 from tests.environment.databases import execute, read_value
 from tests.environment.waiting import eventually
 from tests.processes.service import ServiceProcess
@@ -34,13 +31,11 @@ COMMIT = Path(__file__).with_name("version_before.txt").read_text().strip()
 @pytest.fixture(scope="session")
 def version_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Check the version before out; return its folder."""
-    git = shutil.which("git") or pytest.skip("git is not installed")
-    archive = subprocess.run([git, "-C", ROOT, "archive", COMMIT], capture_output=True, check=False)
-    if archive.returncode:
-        pytest.skip(f"the history is not here: {archive.stderr.decode().strip()}")
     folder = tmp_path_factory.mktemp("before")
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(folder, filter="data")
+    try:
+        check_out(COMMIT, folder)
+    except NoHistoryError as missing:
+        pytest.skip(str(missing))
     return folder
 
 

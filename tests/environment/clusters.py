@@ -27,13 +27,13 @@ PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sb
 
 
 class Cluster:
-    """A PostgreSQL server with its own files."""
+    """A PostgreSQL server with its own files; its log is in them by default."""
 
-    def __init__(self, root: Path, lock: IO[bytes]) -> None:
+    def __init__(self, root: Path, lock: IO[bytes], log: Path | None = None) -> None:
         root.mkdir()
         self.layout = Layout(root)
         [self.port] = free_ports(1)
-        self.log = (root / "log").open("ab")
+        self.log = (log or root / "log").open("ab")
         self.launcher: Launcher = choose_launcher(find_programs(), self.layout, lock.fileno())
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -46,6 +46,10 @@ class Cluster:
             self._process.send_signal(number)
             self._process.wait(20)
             self._process = None
+
+    def has_ended(self) -> bool:
+        """Return whether the server has ended by itself, or was stopped."""
+        return self._process is None or self._process.poll() is not None
 
     def answers(self) -> bool:
         try:
@@ -65,7 +69,7 @@ class Cluster:
             output=self.log.fileno(),
             death_signal=signal.SIGKILL,
         )
-        assert process.wait(60) == 0, self.layout.root.joinpath("log").read_text()
+        assert process.wait(60) == 0, Path(self.log.name).read_text()
 
 
 class Pair:
@@ -78,6 +82,10 @@ class Pair:
         self.replica = Cluster(folder / "b", lock)
         self.replica.layout.cluster.mkdir(mode=0o700)
         shutil.copy(self.primary.layout.password_file, self.replica.layout.password_file)
+        self._copy()
+
+    def _copy(self) -> None:
+        """Copy the files of the primary, and start the replica on them."""
         source = self.primary.url().set(drivername="postgresql").render_as_string(hide_password=False)
         data = self.replica.layout.data
         self.replica.run("pg_basebackup", "-D", data, "-d", source, "-R", "-c", "fast", "--no-sync")
@@ -106,6 +114,12 @@ class Pair:
             settings.write(f"primary_conninfo = '{source}'\n")
         (data / "standby.signal").touch()
         self.replica.start()
+
+    def replace_replica(self) -> None:
+        """Make the server that is no longer the primary a replica, whatever it alone has."""
+        self.replica.stop(signal.SIGKILL)
+        shutil.rmtree(self.replica.layout.data)
+        self._copy()
 
     def stop(self) -> None:
         for cluster in (self.primary, self.replica):

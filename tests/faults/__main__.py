@@ -7,7 +7,6 @@ import sys
 import tempfile
 import time
 import traceback
-from collections import Counter
 from pathlib import Path
 
 # gRPC reads these when it is imported. Its handlers of fork() have ended a run: the database server is started beside the
@@ -15,8 +14,11 @@ from pathlib import Path
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
+from deploy.patroni.cluster import missing_packages
+from tests.faults.database import ALONE, KINDS, PATRONI
 from tests.faults.guards import GUARDS
-from tests.faults.torture import Result, Torture
+from tests.faults.result import Result, show, words
+from tests.faults.torture import Torture
 
 
 def main() -> int:
@@ -26,17 +28,22 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="the first seed, where none is named")
     parser.add_argument("--count", type=int, default=1, help="the number of seeds, where none is named")
     parser.add_argument("--seconds", type=float, default=60, help="the duration of the load (default: %(default)s)")
-    parser.add_argument("--without", default="", choices=GUARDS, help="the guard that a service lacks")
+    parser.add_argument("--without", default="", choices=GUARDS, help="the guard that the system lacks")
+    parser.add_argument("--servers", default=ALONE, choices=KINDS, help="the database servers (default: %(default)s)")
     parser.add_argument("--only", default="", help="the kinds of faults, separated by commas")
     parser.add_argument("--calm", action="store_true", help="inject no fault")
     parser.add_argument("--keep", action="store_true", help="keep the record and the logs of a run with violations")
     given = parser.parse_args()
+    if given.servers == PATRONI and (missing := missing_packages()):
+        parser.error(f"the cluster needs the Debian packages {', '.join(missing)}")
     only = [fault for fault in given.only.split(",") if fault]
     failed, total, seconds = list[int](), Result(0), 0.0
     for seed in given.seeds or range(given.first, given.first + given.count):
         folder = Path(tempfile.mkdtemp(prefix="ticketing-torture-"))
         begin = time.monotonic()
-        torture = Torture(folder, seed, given.seconds, without=given.without, calm=given.calm, only=only)
+        torture = Torture(
+            folder, seed, given.seconds, without=given.without, calm=given.calm, only=only, servers=given.servers
+        )
         try:
             result = torture.run()
         except Exception:  # noqa: BLE001 - the other seeds run
@@ -50,7 +57,7 @@ def main() -> int:
         seconds += given.seconds
         show(result, time.monotonic() - begin, folder if keeps else None)
         failed += [seed] if result.violations else []
-        for name in ("answered", "unanswered", "injected", "errors"):
+        for name in ("answered", "unanswered", "injected", "effects", "causes", "errors"):
             getattr(total, name).update(getattr(result, name))
         total.linearized += result.linearized
     print(
@@ -58,30 +65,8 @@ def main() -> int:
         f" {total.linearized} tickets linearized; failed: {failed or 'none'}"
     )
     print(f"faults: {words(total.injected)}")
+    print(f"database servers: {words(total.effects)}")
     return 1 if failed else 0
-
-
-def show(result: Result, seconds: float, folder: Path | None) -> None:
-    """Print the counts and the violations of a run."""
-    print(
-        f"seed {result.seed}: {result.answered.total()} answered, {result.unanswered.total()} unanswered,"
-        f" {result.sold} tickets, {result.linearized} linearized, {result.injected.total()} faults,"
-        f" {result.starts} starts, settled after {result.settle_seconds:.1f} s, {len(result.violations)} violations,"
-        f" {seconds:.0f} s"
-    )
-    print(f"  operations: {words(result.answered)}")
-    print(f"  faults: {words(result.injected)}")
-    print(f"  errors: {words(result.errors)}")
-    for violation in result.violations:
-        print(f"  VIOLATION {violation}")
-    if folder is not None:
-        print(f"  kept in {folder}")
-    sys.stdout.flush()
-
-
-def words(counts: Counter[str]) -> str:
-    """Return counts in one line."""
-    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"
 
 
 if __name__ == "__main__":

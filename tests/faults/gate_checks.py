@@ -7,7 +7,7 @@ from math import inf
 from tests.faults import ticket_model as model
 from tests.faults.evidence import CANCELLED, REJECTED, Evidence, end_of
 from tests.faults.feed import Follower
-from tests.faults.gates import Lane
+from tests.faults.lanes import Lane
 from tests.faults.record import Operation
 from tests.faults.site import SCANS, TICKETS
 from ticketing.scans.v1 import scan_pb2
@@ -22,7 +22,7 @@ ADMISSION_INCIDENTS = frozenset(
         scan_pb2.INCIDENT_KIND_INVALID_ADMISSION,
     }
 )
-# A sale that began so long before the end of a lock, and was answered so soon after it, has waited for it.
+# A sale or scan that began so long before the end of a lock, and was answered so soon after it, has waited for it.
 STUCK_SECONDS, RELEASE_SECONDS, MIN_STUCK = 1.5, 0.5, 3
 # The states of tickets as the feed numbers them.
 STATE = "CASE status WHEN 'ACTIVE' THEN 1 WHEN 'CANCELLED' THEN 4 WHEN 'REFUNDED' THEN 5 ELSE 6 END"
@@ -136,20 +136,20 @@ def uploads(it: Evidence) -> Iterator[str]:
 
 
 def strangers(it: Evidence) -> Iterator[str]:
-    """Check promise 11: while the row of one event is locked, sales of other events are answered.
+    """Check promise 11: while the row of one event is locked, sales or scans of other events are answered.
 
     Other faults delay answers too, so a lock counts only in a run whose one kind of fault it is.
     """
     free, stuck = 0, 0
     for lock in it.of("lock"):
         end = end_of(lock)
-        for sale in it.of("buy"):
-            is_other = sale.facts["event_id"] != lock.facts["event_id"]
-            if lock.facts["alone"] and is_other and lock.sent < sale.sent < end - STUCK_SECONDS:
-                free += end_of(sale) < end
-                stuck += end <= end_of(sale) < end + RELEASE_SECONDS
+        for work in it.of("scan" if lock.facts["service"] == SCANS else "buy"):
+            is_other = work.facts["event_id"] != lock.facts["event_id"]
+            if lock.facts["alone"] and is_other and lock.sent < work.sent < end - STUCK_SECONDS:
+                free += end_of(work) < end
+                stuck += end <= end_of(work) < end + RELEASE_SECONDS
     if stuck >= MIN_STUCK:
-        yield f"{stuck} sales waited for a stranger's lock, and {free} did not"
+        yield f"{stuck} sales or scans waited for a stranger's lock, and {free} did not"
 
 
 def conflicts(it: Evidence) -> Iterator[str]:
@@ -189,13 +189,15 @@ GATE_CHECKS = (admissions, shown_scans, uploads, strangers, conflicts, attendanc
 
 def feed(it: Evidence, followers: Sequence[Follower]) -> Iterator[str]:
     """Check promise 8: whoever follows the feed has the state of every ticket."""
-    rows = it.site.rows(TICKETS, f"SELECT ticket_id::text, revision, issue, {STATE} FROM tickets")
+    own = ", ".join(f"'{one.event_id}'" for one in it.world.events)
+    columns = f"ticket_id::text, revision, issue, {STATE}"
+    rows = it.site.rows(TICKETS, f"SELECT {columns} FROM tickets WHERE event_id IN ({own})")
     table = {ticket_id: tuple(state) for ticket_id, *state in rows}
     for follower in followers:
         if missing := [one for one, state in table.items() if follower.tickets.get(one) != state]:
             states = [(one, table[one], follower.tickets.get(one)) for one in missing[:3]]
             yield f"the feed left out {len(missing)} of {len(table)} tickets: {states}"
-    known = it.site.rows(SCANS, f"SELECT ticket_id::text, revision, issue, {STATE} FROM tickets WHERE known")
+    known = it.site.rows(SCANS, f"SELECT {columns} FROM tickets WHERE event_id IN ({own}) AND known")
     if differing := set(table.items()) ^ {(ticket_id, tuple(state)) for ticket_id, *state in known}:
         yield f"the scan service has other tickets: {sorted(differing)[:4]}"
 

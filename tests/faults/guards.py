@@ -11,18 +11,24 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Final
 
+from tests.faults.database import ALONE, LAGGING
+
 # The time by which a control widens a race, so that a short run meets it.
 RACE_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True)
 class Guard:
-    """A guard, the services that lose it, how, and a part of the violation; `faults` are those of the run, if any."""
+    """A guard, the services that lose it, how, and a part of the violation.
+
+    `faults` are those of the run, if any, and `servers` the kind of its database servers, which may lack the guard.
+    """
 
     services: tuple[str, ...]
     remove: Callable[[], None]
     violation: str
     faults: tuple[str, ...] = ()
+    servers: str = ALONE
 
 
 def _replace(name: str, value: Any) -> None:
@@ -41,7 +47,7 @@ def _edit(module: str, statements: Mapping[str, tuple[str, str]]) -> None:
 
 def _event_lock() -> None:
     lock = "FOR NO KEY UPDATE"
-    _edit("ticket_service.store.sales", {"lock_events": (lock, ""), "lock_free_events": (f"{lock}\n SKIP LOCKED", "")})
+    _edit("ticket_service.store.sales", {"lock_events": (lock, ""), "lock_free_events": (f"{lock} SKIP LOCKED", "")})
 
 
 def _idempotency_key() -> None:
@@ -110,6 +116,10 @@ def _locked_rows() -> None:
     _replace("ticketing.chassis.loop_connection.session_settings", without_lock_timeout)
 
 
+def _nothing() -> None:
+    """Do nothing: the database servers lack the guard."""
+
+
 _asynchronous = partial(_replace, "ticketing.chassis.connections._DURABLE", "SET synchronous_commit = off")
 
 GUARDS: Final[Mapping[str, Guard]] = {
@@ -127,6 +137,7 @@ GUARDS: Final[Mapping[str, Guard]] = {
     "feed-snapshot": Guard(("tickets",), _feed_snapshot, "the feed left out"),
     # A commit of one service would make those of the other durable, because both databases share a server here.
     "durable-commit": Guard(("tickets", "scans"), _asynchronous, "is lost", ("stop database",)),
+    "synchronous-standby": Guard((), _nothing, "is lost", ("promote standby",), LAGGING),
     "ticket-lock": Guard(("scans",), _ticket_lock, "no order explains"),
     "upload-bound": Guard(
         ("scans",),

@@ -13,11 +13,11 @@ from typing import Final, TypeVar
 import psycopg2
 
 from tests.environment.databases import connected
-from tests.environment.postgres_processes import stopped
-from tests.faults.gates import Lane
+from tests.faults.lanes import Lane
 from tests.faults.network import Link
 from tests.faults.record import Record
-from tests.faults.site import SCANS, TICKETS, Site, Slot
+from tests.faults.site import SCANS, TICKETS, Site
+from tests.faults.slots import Slot
 from tests.faults.world import World
 
 T = TypeVar("T")
@@ -70,9 +70,6 @@ class Nemesis:
             "restart": 2,
             "restart all": 0.6,
             "pause": 3,
-            "stop database": 2,
-            "kill database": 1,
-            "pause database": 1,
             "cut databases": 1,
             "cut": 6,
             "end connections": 3,
@@ -88,6 +85,7 @@ class Nemesis:
             "device clock jumps": 1,
             "kill drawing workers": 1,
             "lock rows": 3,
+            **site.database.faults,
         }
         if only:
             self._weights = dict.fromkeys(only, 1.0)
@@ -129,11 +127,18 @@ class Nemesis:
             if self._ends.wait(injection.gap_seconds * gaps):
                 return
             self.injected[injection.fault] += 1
-            method: Callable[[Injection], None] = getattr(self, "_" + injection.fault.replace(" ", "_"))
             try:
-                method(injection)
+                self._inflict(injection)
             except Exception as error:  # noqa: BLE001 - a fault that could not be made spoils no run, but is reported
                 self._errors.append(f"{injection.fault}: {error!r}")
+
+    def _inflict(self, injection: Injection) -> None:
+        if injection.fault in self._site.database.faults:
+            with self._database:
+                self._site.database.inflict(injection.fault, injection.target, injection.seconds)
+            return
+        method: Callable[[Injection], None] = getattr(self, "_" + injection.fault.replace(" ", "_"))
+        method(injection)
 
     def _kill(self, injection: Injection) -> None:
         self._slot(injection).send(signal.SIGKILL, injection.seconds)
@@ -154,20 +159,8 @@ class Nemesis:
             self._wait(injection)
             slot.send(signal.SIGCONT)
 
-    def _stop_database(self, _injection: Injection) -> None:
-        with self._database:
-            self._site.database.restart(signal.SIGQUIT)
-
-    def _kill_database(self, _injection: Injection) -> None:
-        with self._database:
-            self._site.database.restart(signal.SIGKILL)
-
-    def _pause_database(self, injection: Injection) -> None:
-        with self._database, stopped(self._site.database.url()):
-            self._wait(injection)
-
     def _cut_databases(self, injection: Injection) -> None:
-        links = [link for name, link in self._site.links.items() if name.endswith("to database")]
+        links = [link for name, link in self._site.links.items() if " to database " in name]
         for link in links:
             link.refuse()
         self._wait(injection)

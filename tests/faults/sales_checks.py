@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from math import inf
 
 from tests.faults.evidence import BUYS, CANCELLED, REJECTED, Evidence, end_of
+from tests.stand_ins.stripe.currencies import minor_units
 from ticketing.tickets.v1 import event_pb2, purchase_pb2, ticket_pb2
 
 PENDING = ticket_pb2.CANCELLATION_STATUS_PENDING
@@ -84,8 +85,10 @@ def renewals(it: Evidence) -> Iterator[str]:
     """Check promises 2 and 3 on reissues and transfers."""
     requests = Counter(one.facts["ticket_id"] for one in it.possible("reissue", "transfer"))
     for operation in it.done("reissue", "transfer"):
-        ticket = it.stored.tickets[operation.facts["ticket_id"]]
-        if ticket.issue < operation.answer["issue"]:
+        ticket = it.stored.tickets.get(operation.facts["ticket_id"])
+        if ticket is None:
+            yield f"the ticket of an acknowledged {operation.kind} is lost: {operation.facts['ticket_id']}"
+        elif ticket.issue < operation.answer["issue"]:
             yield f"ticket {ticket.ticket_id} had issue {operation.answer['issue']}, and has {ticket.issue}"
     for ticket_id, ticket in it.stored.tickets.items():
         if ticket.issue - 1 > requests[ticket_id]:
@@ -96,8 +99,8 @@ def cancellations(it: Evidence) -> Iterator[str]:
     """Check promise 3 on cancellations of tickets and events."""
     for operation in it.done("cancel"):
         made = it.stored.cancellations.get(operation.answer["cancellation_id"])
-        ticket = it.stored.tickets[operation.facts["ticket_id"]]
-        if made is None:
+        ticket = it.stored.tickets.get(operation.facts["ticket_id"])
+        if made is None or ticket is None:
             yield f"an acknowledged cancellation is lost: {operation.answer}"
         elif made.status == REJECTED:
             if operation.answer["status"] != PENDING:
@@ -145,7 +148,11 @@ def names(it: Evidence) -> Iterator[str]:
 
 def money(it: Evidence) -> Iterator[str]:
     """Check promise 9: captured minus refunded is the worth of the tickets, here and at the provider."""
-    charged, refunded = it.site.stripe.charged(), it.site.stripe.refunded()
+    currencies = {one.purchase_id: one.total.currency_code for one in it.stored.purchases.values()}
+    charged, refunded = (
+        {purchase_id: minor_units(currencies.get(purchase_id, ""), amount) for purchase_id, amount in sums.items()}
+        for sums in (it.site.stripe.charged(), it.site.stripe.refunded())
+    )
     captured, paid_back = _own_payments(it)
     for purchase_id, purchase in it.stored.purchases.items():
         tickets = it.stored.tickets_of(purchase_id)
@@ -170,8 +177,10 @@ def _own_payments(it: Evidence) -> tuple[Counter[str], Counter[str]]:
         purchase = by_user.get(operation.facts["user_id"])
         if operation.facts["how"] == "external" and purchase is not None:
             captured[purchase.purchase_id] += purchase.total.minor_units
-    for operation in it.done("confirm"):
-        captured[operation.facts["purchase_id"]] += operation.facts["amount"]
+    # A shop may report one payment several times.
+    confirmed = {(one.facts["purchase_id"], one.facts["payment_id"], one.facts["amount"]) for one in it.done("confirm")}
+    for purchase_id, _, amount in confirmed:
+        captured[purchase_id] += amount
     for operation in it.of("paid back"):
         paid_back[operation.facts["purchase_id"]] += operation.facts["amount"]
     return captured, paid_back

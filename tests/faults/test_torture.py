@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
+from deploy.patroni.cluster import missing_packages
 from tests.environment import ROOT
+from tests.faults.database import PATRONI, STANDBY
 from tests.faults.guards import GUARDS
 
 # On a busy machine the processes take a minute to start.
@@ -32,6 +34,15 @@ def torture(*words: object) -> tuple[int, str]:
 
 def test_no_promise_breaks_under_fire():
     status, output = torture("--seconds", SECONDS, 1)
+    assert status == 0, output
+
+
+@pytest.mark.skipif(not RUNS_ALL, reason="a run of minutes: `TORTURE_GUARDS=all` runs it")
+@pytest.mark.parametrize("servers", [STANDBY, PATRONI])
+def test_no_promise_breaks_while_another_server_takes_over(servers: str):
+    if servers == PATRONI and (missing := missing_packages()):
+        pytest.skip(f"needs the Debian packages {', '.join(missing)}")
+    status, output = torture("--seconds", FAULTY_CONTROL_SECONDS, "--servers", servers, 1)
     assert status == 0, output
 
 

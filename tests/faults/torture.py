@@ -2,25 +2,28 @@
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tests.environment.databases import execute
 from tests.environment.waiting import eventually
+from tests.faults.buyers import Buyer
 from tests.faults.callers import PATIENCE_SECONDS, Caller, Clock
+from tests.faults.database import ALONE
 from tests.faults.evidence import Evidence
 from tests.faults.feed import Follower
 from tests.faults.gate_checks import GATE_CHECKS, devices, feed, linearizable
-from tests.faults.gates import Lane, StreamGate, Uploader
+from tests.faults.gates import StreamGate, Uploader, plain_connections
 from tests.faults.guards import GUARDS
+from tests.faults.lanes import Lane
 from tests.faults.nemesis import Nemesis
+from tests.faults.readiness import FULL_DISK, ReadinessWatch
 from tests.faults.record import Record
+from tests.faults.result import Result
 from tests.faults.sales_checks import SALES_CHECKS
-from tests.faults.shops import Buyer, Cashier, Holder, Organizer, random_of
+from tests.faults.settling import finish_at_the_provider, unfinished
+from tests.faults.shops import Cashier, Holder, Organizer, random_of
 from tests.faults.site import SCANS, START_SECONDS, TICKETS, new_site
 from tests.faults.stored import Stored
 from tests.faults.world import PRICE, World
@@ -38,49 +41,15 @@ MIN_WORK: Final = {"buy": 0.5, "scan": 1.0, "cancel": 0.1, "lane scan": 0.1}
 CONTROL_WORK: Final = {"buy": 80.0, "scan": 250.0}
 MAX_TIMES: Final = 6
 MIN_FAULTS_A_SECOND: Final = 0.3
-# Rows that say that work is unfinished.
-UNFINISHED: Final[Mapping[str, tuple[str, str]]] = {
-    "held purchases": (TICKETS, "SELECT purchase_id FROM purchases WHERE status IN ('HELD', 'REFUNDING')"),
-    "cancellations": (
-        TICKETS,
-        "SELECT cancellation_id, status FROM cancellations WHERE status NOT IN ('DONE', 'REJECTED')",
-    ),
-    "refunds": (TICKETS, "SELECT order_id, status, failure FROM refund_orders WHERE status <> 'DONE'"),
-    "refunds of tickets": (TICKETS, "SELECT ticket_refund_id FROM ticket_refunds WHERE status <> 'DONE'"),
-    "payments to refund": (TICKETS, "SELECT payment_id FROM payments WHERE refund_due AND refund_id IS NULL"),
-    "reissues": (TICKETS, "SELECT reissue_id FROM reissues WHERE status = 'PENDING'"),
-    "event cancellations": (TICKETS, "SELECT event_id FROM callings_off WHERE complete_time IS NULL"),
-    "unreported check-ins": (SCANS, "SELECT ticket_id FROM tickets WHERE sequence > reported_sequence"),
-    "unreported incidents": (
-        SCANS,
-        "SELECT incident_id FROM incidents JOIN incident_scans USING (event_id, kind, subject) WHERE NOT reported",
-    ),
-}
-
-
-@dataclass
-class Result:
-    """The outcome of a run."""
-
-    seed: int
-    # The answered and the unanswered operations of the clients, by kind.
-    answered: Counter[str] = field(default_factory=Counter)
-    unanswered: Counter[str] = field(default_factory=Counter)
-    injected: Counter[str] = field(default_factory=Counter)
-    # The errors that clients saw.
-    errors: Counter[str] = field(default_factory=Counter)
-    starts: int = 0
-    settle_seconds: float = 0.0
-    linearized: int = 0
-    sold: int = 0
-    violations: list[str] = field(default_factory=list)
+LOGGED_FULL_DISK: Final = "the disk of the database is full"
+MIN_LOGGED: Final = 2
 
 
 class Torture:
     """A run of some seconds, with faults from a seed.
 
     `without` is a guard that one of the services lacks; its run has the faults of the guard, or none. `calm` runs the load
-    alone, and `only` chooses the kinds of faults.
+    alone, and `only` chooses the kinds of faults. `servers` is the kind of the database servers.
     """
 
     def __init__(  # noqa: PLR0913 - the run, and keywords
@@ -92,9 +61,12 @@ class Torture:
         without: str = "",
         calm: bool = False,
         only: Sequence[str] = (),
+        servers: str = ALONE,
     ) -> None:
         self._folder, self._seconds = folder, seconds
+        self._is_control = bool(without)
         self._guards = dict.fromkeys(GUARDS[without].services, without) if without else {}
+        self._servers = GUARDS[without].servers if without else servers
         self._only = only or (GUARDS[without].faults if without else ())
         self._faults = not calm and not (without and not self._only)
         self.result = Result(seed)
@@ -103,7 +75,7 @@ class Torture:
 
     def run(self) -> Result:
         """Run the load and the nemesis; return what the checks found."""
-        with new_site(self._folder, self._guards) as site, self._stack:
+        with new_site(self._folder, self._servers, self._guards) as site, self._stack:
             self._site = site
             try:
                 self._prepare()
@@ -138,7 +110,7 @@ class Torture:
             self._stack.callback(follower.close)
         self._lanes = [self._new_lane(number) for number in range(LANES)]
         # Without durable commits, a stop would lose the events themselves.
-        execute(self._site.database.url(), "CHECKPOINT")
+        self._site.database.save()
 
     def _new_lane(self, number: int) -> Lane:
         name = f"lane {number}"
@@ -167,6 +139,7 @@ class Torture:
         ]
         for thread in threads:
             thread.start()
+        watch = ReadinessWatch(list(self._site.slots.values()))
         if self._faults:
             nemesis.start()
         time.sleep(self._seconds / 2)  # The load is the test.
@@ -179,10 +152,14 @@ class Torture:
         if self._faults:
             nemesis.stop()
         self._site.heal()
-        self._clock.stop(CONTROL_SETTLE_SECONDS if self._guards else PATIENCE_SECONDS)
+        self._clock.stop(CONTROL_SETTLE_SECONDS if self._is_control else PATIENCE_SECONDS)
         for thread in threads:
             thread.join()
         self.result.injected = nemesis.injected
+        watch.close()
+        self.result.causes = watch.seen
+        self.result.effects.update(self._site.database.effects())
+        self.result.left_out = self._site.database.left_out
         self.result.starts = sum(slot.starts for slot in self._site.slots.values())
         self.result.violations += faults
 
@@ -199,7 +176,7 @@ class Torture:
             name = f"gate {number}"
             gate = StreamGate(
                 name,
-                self._site.addresses(SCANS),
+                plain_connections(self._site.addresses(SCANS)),
                 self._site.issuer.metadata("scanner", f"door-{number}"),
                 self._record,
                 self._clock,
@@ -227,8 +204,8 @@ class Torture:
         begin = time.monotonic()
         left: dict[str, Any] = {}
         # Without a guard, some work may never end.
-        while time.monotonic() < begin + (CONTROL_SETTLE_SECONDS if self._guards else SETTLE_SECONDS):
-            self._finish_at_the_provider()
+        while time.monotonic() < begin + (CONTROL_SETTLE_SECONDS if self._is_control else SETTLE_SECONDS):
+            finish_at_the_provider(self._site.stripe)
             self._cashier.work()
             self._organizer.retry_refunds()
             left = self._unfinished()
@@ -236,31 +213,11 @@ class Torture:
                 self.result.settle_seconds = time.monotonic() - begin
                 return
             time.sleep(0.3)  # The sweepers work meanwhile.
-        self.result.violations += [f"not settled: {name}: {rows}" for name, rows in left.items()]
-
-    def _finish_at_the_provider(self) -> None:
-        """Let the banks answer what is still open, and the provider forget what it would repeat for a day.
-
-        It repeats a server error under the idempotency key of a refund, and the service waits for the end of that day.
-        """
-        stripe = self._site.stripe
-        stripe.forget_keys()
-        for payment_id, intent in list(stripe.intents.items()):
-            if intent["status"] == "processing":
-                stripe.finish(payment_id)
-        for refund in list(stripe.refunds):
-            if refund["status"] == "pending":
-                stripe.settle_refund(refund["id"], "succeeded")
+        self.result.violations += [f"not settled: {name}: {rows[:3]}" for name, rows in left.items()]
 
     def _unfinished(self) -> dict[str, Any]:
-        found = {name: self._site.rows(*query)[:3] for name, query in UNFINISHED.items()}
-        # The provider has a refund that failed later, and the service has not looked at it since.
-        failed = {one["id"] for one in self._site.stripe.refunds if one["status"] == "failed"}
-        done = "SELECT refund_id FROM refund_orders WHERE status = 'DONE' AND refund_id IS NOT NULL"
-        found["refunds that failed later"] = [one for one in self._site.rows(TICKETS, done) if one[0] in failed]
+        found = unfinished(self._site)
         wanted = self._site.rows(TICKETS, "SELECT event_id, revision FROM events WHERE revision > 0")
-        present = dict(self._site.rows(SCANS, "SELECT event_id, revision FROM feed_cursors"))
-        found["the feed"] = [one for one in wanted if present.get(one[0]) != one[1]]
         found["followers"] = [
             one for one in wanted if any(follower.revisions.get(str(one[0])) != one[1] for follower in self._followers)
         ]
@@ -269,9 +226,6 @@ class Torture:
             for lane in self._lanes
             if not lane.is_delivered()
         ]
-        found["recoveries"] = self._site.rows(
-            SCANS, "SELECT recovery_id, cause FROM recoveries WHERE close_time IS NULL"
-        )
         return {name: rows for name, rows in found.items() if rows}
 
     def _check(self) -> None:
@@ -279,6 +233,8 @@ class Torture:
         for operation in operations:
             counts = self.result.unanswered if operation.answered is None else self.result.answered
             counts[operation.kind] += 1
+        # The patience of the clients may be over. A read on a busy machine needs its own.
+        self._clock.stop(PATIENCE_SECONDS)
         stored = Stored.read(self._shop, self._office, self._world)
         evidence = Evidence(self._site, self._world, operations, stored)
         for check in (*SALES_CHECKS, *GATE_CHECKS):
@@ -292,7 +248,7 @@ class Torture:
 
     def _missing_work(self) -> dict[str, str]:
         """Return the kinds of operations of which the run has too few answers."""
-        least = CONTROL_WORK if self._guards else {kind: rate * self._seconds for kind, rate in MIN_WORK.items()}
+        least = CONTROL_WORK if self._is_control else {kind: rate * self._seconds for kind, rate in MIN_WORK.items()}
         done = self._record.answers
         return {kind: f"{done[kind]} of {count:.0f}" for kind, count in least.items() if done[kind] < int(count)}
 
@@ -302,6 +258,10 @@ class Torture:
         injected = self.result.injected.total()
         if self._faults and not self._only and injected < MIN_FAULTS_A_SECOND * self._seconds:
             self.result.violations.append(f"the run had {injected} faults only")
+        # A process that ends at once is not asked in time.
+        logged = sum(slot.log.count(LOGGED_FULL_DISK) for slot in self._site.slots.values())
+        if logged > MIN_LOGGED and not self.result.causes[FULL_DISK]:
+            self.result.violations.append("no process reported the full disk on /readyz")
         for error, count in self.result.errors.items():
             if ": INTERNAL" in error or ": UNKNOWN" in error:
                 self.result.violations.append(f"{count} times {error}")
@@ -325,6 +285,3 @@ def eventually_no(find: Callable[[], list[str]], seconds: float = 15.0) -> list[
     while (found := find()) and time.monotonic() < until:
         time.sleep(0.2)  # The device's replica follows meanwhile.
     return found
-
-
-__all__ = ["Result", "Torture"]

@@ -18,7 +18,7 @@ from ticketing.admission.tickets import (
 )
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
-HOUR = timedelta(hours=1)
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 MICROSECOND = timedelta(microseconds=1)
 HERE, ELSEWHERE = uuid.UUID(int=1), uuid.UUID(int=2)
 EVENT = Event(
@@ -48,7 +48,7 @@ OUTSIDE = replace(INSIDE, inside=False)
 # NOON is on the second day: the day changes two hours before it, an hour and a half before FIRST.
 YESTERDAY = replace(FIRST, time=NOON - 3 * HOUR)
 INSIDE_SINCE_YESTERDAY = AdmissionState(YESTERDAY.time, YESTERDAY, inside=True, sequence=1)
-DAILY = {"policy": AdmissionPolicy.ONCE_PER_DAY, "day_change_hour": 10}
+DAILY: dict[str, Any] = {"policy": AdmissionPolicy.ONCE_PER_DAY, "day_change_hour": 10}
 DAILY_IN_BERLIN = {"policy": AdmissionPolicy.ONCE_PER_DAY, "day_change_hour": 12, "time_zone": "Europe/Berlin"}
 VIP_ONLY = frozenset({TicketType.VIP})
 

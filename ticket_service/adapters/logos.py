@@ -5,8 +5,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from PIL import Image
-
 MAX_BYTES: Final = 524_288
 MAX_PIXELS: Final = 4_000_000
 FORMATS: Final = ("PNG", "JPEG")
@@ -32,6 +30,9 @@ def logo_fault(folder: Path | None, name: str) -> str | None:
 
 @lru_cache(maxsize=1000)
 def _fault(path: Path, size: int, _version: int) -> str | None:
+    # The library takes 2 MB, and only a service whose organizers have logos needs it.
+    from PIL import Image  # noqa: PLC0415
+
     if size > MAX_BYTES:
         return f"has more than {MAX_BYTES} bytes"
     try:

@@ -15,7 +15,7 @@ from ticket_service.domain.tickets import SoldTicket
 from ticket_service.domain.tokens import Signer
 from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
-from ticketing.chassis.times import timestamp
+from ticketing.chassis.times import fill_timestamp, timestamp
 from ticketing.tickets.v1 import ticket_pb2
 
 
@@ -27,14 +27,13 @@ def ticket_message(
     `secrets` is None for a caller who may not open a gate with the code and the token. `show_payment` adds the id of the
     payment.
     """
-    ticket, is_cancellable, until = sold.ticket, sold.is_cancellable_at(now), sold.full_refund_until
+    ticket = sold.ticket
     message = ticket_pb2.Ticket(
         ticket_id=str(ticket.ticket_id),
         purchase_id=str(ticket.purchase_id),
         event_id=str(ticket.event_id),
         user_id=ticket.user_id,
         ticket_type=TICKET_TYPES[ticket.ticket_type],
-        status=TICKET_STATUSES[sold.status_at(now)],
         price_paid=money_message(sold.event.currency, ticket.price),
         valid_from_time=timestamp(sold.valid_from),
         valid_until_time=timestamp(sold.valid_until),
@@ -43,9 +42,8 @@ def ticket_message(
         issue=ticket.issue,
         create_time=timestamp(ticket.create_time),
         update_time=timestamp(ticket.update_time),
-        cancel_refund=money_message(sold.event.currency, sold.refund_at(now).amount) if is_cancellable else None,
-        full_refund_until_time=timestamp(until) if is_cancellable and until is not None and now < until else None,
     )
+    fill_present_fields(message, sold, now)
     if ticket.refunded:
         message.refunded.CopyFrom(money_message(sold.event.currency, ticket.refunded))
     if secrets is not None:
@@ -56,6 +54,21 @@ def ticket_message(
     if sold.cancellation_id is not None:
         message.cancellation_id = str(sold.cancellation_id)
     return message
+
+
+def fill_present_fields(message: ticket_pb2.Ticket, sold: SoldTicket, now: datetime) -> None:
+    """Set the fields that depend on the present time: the status, and the refund of a cancellation."""
+    message.status = TICKET_STATUSES[sold.status_at(now)]
+    is_cancellable, until = sold.is_cancellable_at(now), sold.full_refund_until
+    if is_cancellable:
+        refund = message.cancel_refund
+        refund.currency_code, refund.minor_units = sold.event.currency, sold.refund_at(now).amount
+    else:
+        message.ClearField("cancel_refund")
+    if is_cancellable and until is not None and now < until:
+        fill_timestamp(message.full_refund_until_time, until)
+    else:
+        message.ClearField("full_refund_until_time")
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,9 @@ def refund_owed(price: int, event: Event, past: Sequence[PastTerms], now: dateti
     until = full_refund_until(event, past)
     if until is not None and now < until:
         return in_full(price, RefundBasis.EVENT_MOVED)
+    if not past:
+        # Nearly all tickets; the loop below takes three times as long.
+        return refund(price, event.refund_tiers, event.start_time, event.time_zone, now)
     present = terms_of(event)
     either = [present, *(terms.terms for terms in past[:1])]
     refunds = [

@@ -122,7 +122,7 @@ class SoldTicket:
             # The cancellation of the event has not reached this ticket yet; its refund is the full price too.
             return in_full(self.ticket.refundable)
         owed = refund_owed(self.ticket.price, self.event, self.past_terms, now)
-        return replace(owed, amount=min(owed.amount, self.ticket.refundable))
+        return owed if owed.amount <= self.ticket.refundable else replace(owed, amount=self.ticket.refundable)
 
     @property
     def valid_from(self) -> datetime:

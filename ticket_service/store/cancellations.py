@@ -39,9 +39,11 @@ _CHANGING: Final = (
     "attempts",
 )
 
+# A ticket is cancelled once the gates have lost it. A check-in that was reported before is annulled, or an incident: a gate
+# has uploaded it after the revocation.
 _CANCEL_TICKETS: Final = sa.text("""
     UPDATE tickets
-    SET status = revoked.status, revision = revoked.revision, update_time = :now
+    SET status = revoked.status, revision = revoked.revision, check_in_time = NULL, update_time = :now
     FROM unnest(CAST(:ticket_ids AS uuid[]), CAST(:statuses AS text[]), CAST(:revisions AS bigint[]))
         AS revoked (ticket_id, status, revision)
     WHERE tickets.event_id = :event_id AND tickets.ticket_id = revoked.ticket_id

@@ -87,7 +87,7 @@ def insert_event(connection: Connection, event: Event) -> None:
 
 
 def update_event(connection: Connection, event: Event) -> None:
-    """Update a locked event and its offers."""
+    """Update a locked event and its offers; the event has a new version, by which sales batches know its columns."""
     connection.execute(sa.update(events).where(events.c.event_id == event.event_id), _event_row(event))
     connection.execute(sa.delete(offers).where(offers.c.event_id == event.event_id))
     _insert_offers(connection, event)

@@ -139,6 +139,10 @@ def raise_capacity(
     for ticket_type, count in offers_reserved.items():
         its = (offers.c.event_id == event_id, offers.c.ticket_type == ticket_type, offers.c.capacity < count)
         raised += connection.execute(sa.update(offers).where(*its).values(capacity=count)).rowcount
+    if raised:
+        # The processes that know the event know the capacities of its version.
+        its_event = sa.update(events).where(events.c.event_id == event_id)
+        connection.execute(its_event.values(version=events.c.version + 1))
     return raised > 0
 
 

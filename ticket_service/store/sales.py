@@ -13,7 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from ticket_service.domain.customers import Customer, Holdings, counts_tickets
-from ticket_service.domain.events import Offer
+from ticket_service.domain.events import TicketType
 from ticket_service.domain.ledger import EntryKind
 from ticket_service.domain.purchases import EXTERNAL, Item
 from ticket_service.domain.sales import HeldAgain, Inventory, Order, Replayed, Sale, SaleContext, SalesBatch
@@ -27,24 +27,17 @@ from ticket_service.store.customers import (
     unpaid_purchases,
     valid_tickets,
 )
-from ticket_service.store.events import event_of, offer_of
+from ticket_service.store.known_events import READ_EVENTS, KnownEvents
 from ticket_service.store.sale_counters import count_sales
-from ticket_service.store.tables import events, offers
 from ticketing.chassis.arrays import array, binaries, ids, times
 from ticketing.chassis.ids import new_id
 from ticketing.chassis.loop_connection import LoopConnection
 
-_EVENT_COLUMNS: Final = tuple(column.name for column in events.columns)
-_OFFER_COLUMNS: Final = tuple(column.name for column in offers.columns)
-_OFFER_TYPES: Final = {column.name: column.type.compile() for column in offers.columns}
-
 # The order by id prevents deadlocks of batches. NO KEY suffices, because the key of an event never changes.
-_LOCK: Final = f"""(uuid[]) AS
-SELECT {", ".join(_EVENT_COLUMNS)} FROM events WHERE event_id = ANY ($1) ORDER BY event_id FOR NO KEY UPDATE
-"""  # noqa: S608 - names of our own columns
-_READ_EVENTS: Final = f"(uuid[]) AS SELECT {', '.join(_EVENT_COLUMNS)} FROM events WHERE event_id = ANY ($1)"  # noqa: S608 - as above
+_COUNTERS: Final = "(uuid[]) AS SELECT event_id, version, reserved, revision FROM events WHERE event_id = ANY ($1)"
+_LOCK: Final = f"{_COUNTERS} ORDER BY event_id FOR NO KEY UPDATE"
 
-# One row for each order, with its recorded request, its payment and the places of its customer, then one row for each
+# One row for each order, with its recorded request, its payment and the places of its customer, and one row for each
 # offer. The places are read under the event's lock, and only where a bound or a hold may need them.
 _CUSTOMER: Final = ("wanted.event_id", "wanted.user_id", "wanted.address")
 _READ: Final = f"""(text[], uuid[], text[], uuid[], uuid[], text[], text[], boolean[], boolean[], boolean[], uuid) AS
@@ -58,7 +51,7 @@ SELECT wanted.n, coalesce(key.fingerprint, erased.fingerprint), coalesce(key.eve
                SELECT FROM offers WHERE offers.event_id = wanted.event_id AND offers.max_tickets_per_customer > 0
            )
        ) THEN {valid_tickets(*_CUSTOMER)} END AS valid,
-       {", ".join(f"NULL::{_OFFER_TYPES[name]} AS {name}" for name in _OFFER_COLUMNS)}
+       NULL AS ticket_type, NULL::integer AS reserved
 FROM unnest($1, $2, $3, $5, $6, $7, $8, $9, $10) WITH ORDINALITY AS wanted (
     caller, request_id, payment_id, event_id, user_id, address, is_held, is_unpaid, is_counted, n
 )
@@ -66,9 +59,8 @@ LEFT JOIN idempotency_keys AS key ON key.caller = wanted.caller AND key.request_
 LEFT JOIN idempotency_keys AS erased ON erased.caller = '' AND erased.request_id = wanted.request_id
 LEFT JOIN payments AS payment ON payment.provider = '{EXTERNAL}' AND payment.payment_id = wanted.payment_id
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, {", ".join(_OFFER_COLUMNS)} FROM offers WHERE event_id = ANY ($4)
-ORDER BY n, position
-"""  # noqa: S608 - names of our own columns
+SELECT NULL, NULL, event_id, NULL, NULL, NULL, NULL, ticket_type, reserved FROM offers WHERE event_id = ANY ($4)
+"""  # noqa: S608 - SQL of our own modules
 
 _WRITE: Final = f"""(
     timestamptz,
@@ -163,7 +155,8 @@ _EXECUTE_AGAIN: Final = f"EXECUTE hold_again({', '.join(['%s'] * 9)})"
 STATEMENTS: Final = {
     "lock_events": _LOCK,
     "lock_free_events": f"{_LOCK} SKIP LOCKED",
-    "read_events": _READ_EVENTS,
+    "read_counters": _COUNTERS,
+    "read_events": READ_EVENTS,
     "read_sales": _READ,
     "write_sales": _WRITE,
     "hold_again": _HOLD_AGAIN,
@@ -180,12 +173,13 @@ class NewSales:
 
 
 async def load_batch(
-    connection: LoopConnection, orders: Sequence[Order], context: SaleContext, *, wait: bool
+    connection: LoopConnection, known: KnownEvents, orders: Sequence[Order], context: SaleContext, *, wait: bool
 ) -> SalesBatch:
-    """Lock the event rows of a batch; load their offers, and the recorded facts of its orders and their customers.
+    """Lock the event rows of a batch; load their counters, and the recorded facts of its orders and their customers.
 
     Args:
         connection: has prepared STATEMENTS.
+        known: the events of the batches before.
         orders: the orders of the batch.
         context: the bounds that select the customers to load.
         wait: wait for rows that another transaction has locked. Otherwise the batch reads them without a lock and
@@ -194,10 +188,10 @@ async def load_batch(
     event_ids = ids({order.event_id for order in orders})
     lock = "lock_events" if wait else "lock_free_events"
     locked = await connection.round_trip(f"BEGIN; EXECUTE {lock}(%s)", [event_ids])
-    rows = locked if wait else await connection.round_trip("EXECUTE read_events(%s)", [event_ids])
-    stored = [dict(zip(_EVENT_COLUMNS, row, strict=True)) for row in rows]
-    priced = {row["event_id"] for row in stored if row["ticket_price"] > 0}
-    bounded = {row["event_id"] for row in stored if counts_tickets(row["max_tickets_per_customer"], context.customers)}
+    rows = locked if wait else await connection.round_trip("EXECUTE read_counters(%s)", [event_ids])
+    events = await known.read(connection, {event_id: version for event_id, version, _, _ in rows})
+    priced = {event.event_id for event in events if event.ticket_price > 0}
+    bounded = {event.event_id for event in events if counts_tickets(event.max_tickets_per_customer, context.customers)}
     customers = [parameters_of(order.customer) for order in orders]
     are_unpaid = [order.customer is not None and order.payment_id is None for order in orders]
     since = oldest_hold(context.now, context.customers.unpaid_window, context.hold)
@@ -217,24 +211,24 @@ async def load_batch(
             first_id_of(since).hex,
         ],
     )
+    inventories = {event.event_id: Inventory(event) for event in events}
+    for event_id, _, reserved, revision in rows:
+        inventories[event_id].reserved, inventories[event_id].revision = reserved, revision
     holdings: dict[tuple[UUID, Customer], Holdings] = {}
     requests: dict[tuple[str, UUID], Replayed] = {}
     payments: dict[str, UUID] = {}
-    price_lists: dict[UUID, list[Offer]] = {}
-    for number, fingerprint, first_event, result_id, paid_by, unpaid, valid, *offer in recorded:
+    for number, fingerprint, event_id, result_id, paid_by, unpaid, valid, ticket_type, reserved in recorded:
         if number is None:
-            price_line = dict(zip(_OFFER_COLUMNS, offer, strict=True))
-            price_lists.setdefault(price_line["event_id"], []).append(offer_of(price_line))
+            inventories[event_id].offers_reserved[TicketType(ticket_type)] = reserved
             continue
         order = orders[number - 1]
         if fingerprint is not None:
-            requests[order.caller, order.request_id] = Replayed(first_event, result_id, bytes(fingerprint))
+            requests[order.caller, order.request_id] = Replayed(event_id, result_id, bytes(fingerprint))
         if paid_by is not None and order.payment_id is not None:
             payments[order.payment_id] = paid_by
         if order.customer is not None:
             holdings[order.event_id, order.customer] = holdings_of(unpaid, valid)
-    inventories = {row["event_id"]: Inventory(event_of(row, price_lists.get(row["event_id"], ()))) for row in stored}
-    own = {row[_EVENT_COLUMNS.index("event_id")] for row in locked}
+    own = {event_id for event_id, _, _, _ in locked}
     return SalesBatch(inventories, requests, payments, frozenset(inventories.keys() - own), holdings)
 
 
@@ -251,7 +245,7 @@ async def commit_batch(connection: LoopConnection, batch: SalesBatch, new: NewSa
 
 
 def _write_arguments(batch: SalesBatch, new: NewSales, now: datetime) -> list[object]:
-    changed = [inventory for inventory in batch.inventories.values() if inventory.reserved != inventory.event.reserved]
+    changed = [batch.inventories[event_id] for event_id in {sale.purchase.event_id for sale in new.sales}]
     counted = [
         (inventory.event.event_id, *offer) for inventory in changed for offer in inventory.offers_reserved.items()
     ]

@@ -15,6 +15,7 @@ from uuid import UUID
 from ticket_service.domain.customers import UNBOUNDED, CustomerBounds
 from ticket_service.domain.sales import HeldAgain, Order, Replayed, Sale, SaleContext, SalesBatch, answer
 from ticket_service.domain.secrets import Secrets
+from ticket_service.store.known_events import KnownEvents
 from ticket_service.store.sales import NewSales, commit_batch, load_batch
 from ticket_service.use_cases.issuing import Issuing
 from ticketing.chassis.batcher import Batcher
@@ -91,6 +92,7 @@ class Sales:
         # its last refusal. Until they are unlocked, no batch waits for them, so that the sales of other events do not wait
         # either.
         self._skipped = dict[UUID, float]()
+        self._known = KnownEvents()
         LOCKED.labels("purchases").set_function(self._count_skipped)
         self._batcher: Batcher[Order, SaleOutcome] = Batcher(
             "purchases",
@@ -146,7 +148,8 @@ class Sales:
     async def _sell(
         self, connection: LoopConnection, orders: Sequence[Order], *, wait: bool
     ) -> list[SaleOutcome | Failure]:
-        batch = await load_batch(connection, orders, self._settings.context(self._clock()), wait=wait)
+        bounds = self._settings.context(self._clock())
+        batch = await load_batch(connection, self._known, orders, bounds, wait=wait)
         self._note_skipped(batch, orders)
         # The time is read after the wait for the locks: orders are decided as of the time of the event lock.
         context = self._settings.context(self._clock())

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from math import inf
 from time import monotonic
 from typing import Any, Final
 
@@ -49,17 +50,26 @@ class OutageLog:
     def __init__(self) -> None:
         self._next_time = 0.0
         self._unlogged = 0
+        # None: the disk was never full.
+        self._full_time: float | None = None
 
     def write(self, error: object) -> None:
         """Log an outage, or count it."""
         now = monotonic()
+        is_full = getattr(error, "pgcode", None) == DISK_FULL
+        if is_full:
+            self._full_time = now
         if now < self._next_time:
             self._unlogged += 1
             return
         text = error_text(error) if isinstance(error, BaseException) else str(error)
-        message = "the disk of the database is full" if text.startswith(DISK_FULL) else "the database did not answer"
+        message = "the disk of the database is full" if is_full else "the database did not answer"
         log.warning(message, extra={"error": text, "unlogged": self._unlogged})
         self._next_time, self._unlogged = now + OUTAGE_LOG_SECONDS, 0
+
+    def seconds_since_full_disk(self) -> float:
+        """Return the time since a change failed because of a full disk; infinite if none did."""
+        return inf if self._full_time is None else monotonic() - self._full_time
 
 
 OUTAGES: Final = OutageLog()

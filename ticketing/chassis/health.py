@@ -11,6 +11,7 @@ from enum import Enum
 from time import monotonic
 from typing import Final
 
+from ticketing.chassis.connections import OUTAGES
 from ticketing.chassis.tasks import Tasks
 
 # The name of the health service that reports readiness; the empty name reports that the process answers.
@@ -19,6 +20,8 @@ BEAT_SECONDS: Final = 0.5
 # The event loop counts as hanging after this time. Work in the loop takes milliseconds; a stopped virtual machine
 # returns with a late beat, which must not restart it.
 MAX_BEAT_SECONDS: Final = 15.0
+# A full disk is reported for so long after a change that failed. A process with few changes meets it rarely.
+FULL_DISK_SECONDS: Final = 60.0
 
 
 class Stage(Enum):
@@ -36,7 +39,7 @@ class HealthReport:
     is_alive: bool
     # The causes for which the process is not ready, by name.
     not_ready: Mapping[str, str]
-    # The tasks that fail without an effect on readiness, by name.
+    # What fails without an effect on readiness, by name: tasks, and the disk of the database.
     warnings: Mapping[str, str]
 
     @property
@@ -79,6 +82,9 @@ class Health:
                 not_ready[record.name] = f"no success for {record.silent_seconds():.0f} s"
             elif record.failures:
                 warnings[record.name] = f"{record.failures} failures since the last success"
+        if (seconds := OUTAGES.seconds_since_full_disk()) < FULL_DISK_SECONDS:
+            # Reads go on, and the probe of the database succeeds.
+            warnings["database_disk"] = f"was full {seconds:.0f} s ago"
         return HealthReport(late <= MAX_BEAT_SECONDS, not_ready, warnings)
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -119,3 +119,9 @@ def test_live_decisions_lead_to_the_folded_state(policy, kinds, chance):
         scans.append(scan(number, kind, verdict=verdict, denial_reason=decision.reason))
     chance.shuffle(scans)
     assert fold_scans(scans, ticket.admission) == ticket.admission
+
+
+def test_a_denied_exit_counts_only_for_a_person_inside():
+    denied = scan(2, OUT, verdict=Verdict.DENIED, denial_reason=DenialReason.NOT_CHECKED_IN)
+    assert select_effective([denied]) == []
+    assert select_effective([scan(1), denied]) == [scan(1), denied]

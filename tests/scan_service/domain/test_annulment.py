@@ -1,15 +1,17 @@
-"""Tests of the annulments that uploads claim."""
+"""Tests of annulments: what prevents one, and those that uploads claim."""
 
 import random
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from scan_service.domain.annulment import WINDOW, settle_annulments
+from scan_service.domain.annulment import WINDOW, Annulment, find_obstacle, settle_annulments
 from scan_service.domain.incidents import IncidentKind, assign_conflicts
-from tests.scanning.cases import EVENT
+from tests.scanning.cases import EVENT, MICROSECOND
+from tests.scanning.records import recorded
 from ticketing.admission.scans import Scan, ScanType, Verdict
 from ticketing.admission.tickets import TicketType
 
@@ -96,3 +98,54 @@ def test_settled_scans_settle_to_the_same_result():
         settled = settle_annulments(scans)
         chance.shuffle(scans)
         assert settle_annulments(settled) == settled == settle_annulments(scans)
+
+
+GATE = Annulment(uuid.uuid4(), "handheld", "sam", None, frozenset(), unlimited_at=None, unlimited=False)
+
+
+def obstacle(*scans: Scan, later: timedelta = MINUTE, limited: bool = True) -> str | None:
+    """Return what prevents the annulment of the first scan, some time after noon."""
+    return find_obstacle(scans[0], scans, GATE, NOON + later, limited=limited)
+
+
+def test_a_gate_annuls_its_own_scan_within_15_minutes():
+    assert obstacle(recorded(0)) is None
+    assert obstacle(recorded(0), later=WINDOW) is None
+    assert obstacle(recorded(0), later=WINDOW + MICROSECOND) == "it is older than 15 minutes"
+
+
+@pytest.mark.parametrize("other", [{"device_id": "turnstile"}, {"scanner_user_id": "sue"}])
+def test_a_gate_annuls_no_scan_of_another_device_or_person(other):
+    assert obstacle(recorded(0, **other)) == "it was made by another device"
+
+
+def test_a_gate_annuls_only_the_latest_scan_in_effect():
+    entry = recorded(0)
+    assert obstacle(entry, recorded(0.5, OUT)) == "it is not the ticket's latest"
+    assert obstacle(entry, recorded(-1), recorded(-2)) is None
+    assert obstacle(entry, recorded(0.5, annul_time=NOON), recorded(0.6, verdict=Verdict.DENIED)) is None
+
+
+def test_the_limits_of_a_gate_bind_no_organizer():
+    scans = (recorded(0, device_id="turnstile"), recorded(1))
+    assert obstacle(*scans, later=2 * WINDOW, limited=False) is None
+
+
+@pytest.mark.parametrize("limited", [True, False])
+def test_a_denied_scan_is_not_annulled(limited):
+    denied = recorded(0, verdict=Verdict.DENIED, device_id="turnstile")
+    assert obstacle(denied, limited=limited) == "it was denied anyway"
+
+
+@pytest.mark.parametrize(
+    ("caller", "limited"),
+    [
+        ({}, True),
+        ({"unlimited_at": "orga"}, False),
+        ({"unlimited_at": "another"}, True),
+        ({"unlimited": True}, False),
+        ({"unlimited": True, "unlimited_at": "another"}, False),
+    ],
+)
+def test_the_limits_of_a_gate_apply_unless_the_caller_has_the_event(caller, limited):
+    assert replace(GATE, **caller).is_limited("orga") is limited

@@ -47,6 +47,10 @@ CASES = {
     "a lost annulment and another check-in": ([IN], 1, report(5, 3), (5, 1, 3)),
     "an annulment that is not reported yet": ([ANNULLED], 2, report(-10, 1), (None, 0, 3)),
     "a check-in that is not reported yet": ([IN], 3, report(None, 2), (None, 0, 4)),
+    "an older report of the same sequence": ([scan_at(20)], 1, report(-60, 1), (None, 0, 2)),
+    "a report from just before the restored moment": ([scan_at(20)], 1, report(-1, 1), (-1, 0, 2)),
+    "a report that repeats the check-in": ([IN], 1, report(-10, 2), (None, 0, 2)),
+    "a lost annulment of a check-in at the restored moment": ([scan_at(0)], 1, report(None, 2), (None, 1, 2)),
     "a check-in after the restore": ([scan_at(20)], 1, report(5, 1), (5, 0, 2)),
     "a check-in after the restore, and a lost annulment": ([scan_at(20)], 1, report(None, 2), (None, 0, 3)),
 }
@@ -84,3 +88,18 @@ def test_an_annulled_recovered_check_in_stays_annulled() -> None:
     recovered = replace(recover_check_in(TICKET, SINCE + 5 * MINUTE, NOW, CODES), annul_time=NOW)
     [kept], removed = replace_recovered([recovered, scan_at(5)])
     assert (kept.annul_time, removed) == (NOW, [recovered])
+
+
+@pytest.mark.parametrize(
+    ("minutes", "sequence", "may_be_lost"),
+    [(5, 1, False), (6, 1, True), (None, 1, True), (5, 2, True), (5, 0, False), (6, 0, True)],
+)
+def test_a_report_may_be_lost_if_it_is_another_or_newer(minutes, sequence, may_be_lost) -> None:
+    admission = AdmissionState(SINCE + 5 * MINUTE, sequence=1)
+    assert report(minutes, sequence).may_be_lost(admission) is may_be_lost
+
+
+def test_a_recovered_check_in_names_no_gate_and_counts_as_offline() -> None:
+    recovered = recover_check_in(TICKET, SINCE, NOW, CODES)
+    assert (recovered.location, recovered.scanner_user_id, recovered.offline) == ("", "", True)
+    assert recovered.is_recovered

@@ -57,6 +57,11 @@ _SMALLEST: Final = {
 _LARGEST: Final = 999_999_999_999
 
 
+def minor_units(currency: str, amount: int) -> int:
+    """Return an amount of Stripe in the minor units of ISO 4217."""
+    return amount // 100 if currency.lower() in _ALWAYS_00 else amount
+
+
 def check_charge(currency: str, amount: int) -> None:
     """Refuse an amount that Stripe charges no card with."""
     _check_unit(currency, amount)

@@ -103,3 +103,15 @@ def test_a_changed_event_has_its_new_times_at_the_same_time():
         - first.purchase.tickets[0].valid_until_time.ToDatetime()
     )
     assert moved == timedelta(days=1)
+
+
+def test_the_refund_in_a_response_is_the_one_of_its_time():
+    shared, event, refunds = NewPurchases(), make_event(ticket_price=1_000, starts_in=timedelta(days=7)), list[int]()
+    fields: dict[str, Any] = {"quantities": ((TicketType.STANDARD, 2),), "user_id": "a", "metadata": {}}
+    for day in (0, 1, 5):
+        context = SaleContext(20, new_id, NOW + timedelta(days=day), timedelta(minutes=10))
+        sale = sale_of(event, context, payment_id=f"p{day}", provider=EXTERNAL, **fields)
+        found = response_of(shared, sale)
+        assert found == built_alone(sale)
+        refunds += [ticket.cancel_refund.minor_units for ticket in found.purchase.tickets]
+    assert refunds == [1_000, 1_000, 500, 500, 0, 0]

@@ -5,8 +5,9 @@ import pytest
 
 from tests.selling.rows import NOW, make_event, make_sold
 from ticket_service.domain.events import AdmissionPolicy
-from ticket_service.domain.tickets import TicketStatus
+from ticket_service.domain.tickets import TicketStatus, ticket_hours
 from ticketing.chassis.callers import Caller, Role
+from ticketing.chassis.ids import new_id
 
 
 def test_a_ticket_is_active_until_the_last_moment_of_its_validity():
@@ -74,3 +75,46 @@ def test_holders_see_no_payment_and_buyers_no_secrets_of_others():
     bob, alice = (Caller(subject, frozenset({Role.USER})) for subject in ("bob", "alice"))
     assert (sold.may_be_opened_by(bob), sold.may_show_payment_to(bob)) == (True, False)
     assert (sold.may_be_opened_by(alice), sold.may_show_payment_to(alice)) == (False, True)
+
+
+def test_a_cancellation_refunds_at_most_what_earlier_refunds_left():
+    sold = make_sold(make_event(), price=2_500, refunded=700)
+    assert sold.ticket.refundable == 1_800
+    assert sold.refund_at(NOW).amount == 1_800
+
+
+@pytest.mark.parametrize(
+    ("metadata", "holder", "name"),
+    [
+        ({"holder_name": "Alice Liddell"}, "alice", "Alice Liddell"),
+        ({"holder_name": "Alice Liddell"}, "bob", ""),
+        ({"holder_name": 7}, "alice", ""),
+        ({"name": "Alice Liddell"}, "alice", ""),
+    ],
+)
+def test_a_ticket_shows_its_holder_until_it_is_transferred(metadata, holder, name):
+    assert replace(make_sold(make_event(), user_id=holder), metadata=metadata).holder_name == name
+
+
+def test_a_ticket_is_cancellable_until_it_is_used_cancelled_or_over():
+    sold = make_sold(make_event(admission_policy=AdmissionPolicy.RE_ENTRY))
+    assert sold.is_cancellable_at(NOW)
+    inside = make_sold(sold.event, check_in_time=NOW)
+    assert inside.status_at(NOW) is TicketStatus.ACTIVE
+    assert not inside.is_cancellable_at(NOW)
+    assert not replace(sold, cancellation_id=new_id()).is_cancellable_at(NOW)
+    assert not make_sold(sold.event, status=TicketStatus.BLOCKED).is_cancellable_at(NOW)
+    assert not sold.is_cancellable_at(sold.event.end_time + timedelta(seconds=1))
+
+
+def test_the_hours_of_a_day_ticket_are_those_within_the_event():
+    event = make_event()
+    start, end, hour = event.start_time, event.end_time, timedelta(hours=1)
+
+    def hours(first, last):
+        return ticket_hours(make_sold(event, valid_from_time=first, valid_until_time=last))
+
+    assert hours(None, None) == hours(start - hour, end + hour) == (start, end)
+    assert hours(start + hour, end - hour) == (start + hour, end - hour)
+    # Hours outside those of the event are no hours of it.
+    assert hours(end, end + hour) == hours(end + hour, end + 2 * hour) == (start, end)

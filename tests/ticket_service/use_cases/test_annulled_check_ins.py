@@ -116,6 +116,21 @@ async def test_an_annulment_clears_the_check_in_of_a_ticket_cancelled_meanwhile(
     assert (stored.status, stored.check_in_time, stored.check_in_sequence) == ("CANCELLED", None, 2)
 
 
+async def test_a_cancellation_clears_a_check_in_that_overtook_the_revocation(night, scans):
+    ticket_id, _ = night.ticket_ids
+    scans.may_answer.clear()
+    cancelled = asyncio.ensure_future(night.cancellations.cancel(OLGA, ticket_id, "ill"))
+    await scans.called.wait()
+    # The scan service has revoked the ticket. A gate uploads an earlier admission, which is an incident there. The report
+    # arrives before the answer about the revocation, and again after it.
+    assert await night.report(ticket_id, 1, stands=True) == []
+    scans.may_answer.set()
+    await cancelled
+    [conflict] = await night.report(ticket_id, 1, stands=True)
+    stored = await row(night.database, tickets, ticket_id=ticket_id)
+    assert (conflict.status, stored.status, stored.check_in_time) == ("CANCELLED", "CANCELLED", None)
+
+
 async def test_an_annulment_is_refunded_when_its_check_in_was_never_reported(night, scans):
     ticket_id, _ = night.ticket_ids
     scans.admitted[str(ticket_id)] = night.clock.now

@@ -19,8 +19,9 @@ from tests.environment.waiting import until
 from tests.processes.ticket_service import TicketProcess
 from tests.selling.shop import Shop, money, new_id
 from ticket_service import app
+from ticket_service.store import known_events
 from ticket_service.store.tables import events, purchases, tickets
-from ticketing.tickets.v1 import purchase_pb2
+from ticketing.tickets.v1 import event_pb2, purchase_pb2
 
 BUYERS = 64
 PLACES = 50
@@ -58,6 +59,15 @@ async def test_14_of_64_buyers_for_50_places_get_sold_out(shop, tickets_url):
     event = await shop.on_sale(max_participants=PLACES)
     answers = await asyncio.gather(*(try_to_buy(shop, event.event_id, f"user-{n}") for n in range(BUYERS)))
     assert_exactly_the_places_are_sold(answers, tickets_url)
+
+
+async def test_a_sale_follows_each_change_of_its_event_at_once(shop, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(known_events, "KEPT_SECONDS", 3_600)
+    event = await shop.on_sale(max_participants=5)
+    for places in (1, 2, 3):
+        event = await shop.update(event_pb2.Event(event_id=event.event_id, max_participants=places), "max_participants")
+        await shop.buy(event.event_id)
+        assert (await refusal(shop.buy(event.event_id))).reason == "SOLD_OUT"
 
 
 Start = Callable[[], TicketProcess]
