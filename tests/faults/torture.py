@@ -65,6 +65,8 @@ class Torture:
     ) -> None:
         self._folder, self._seconds = folder, seconds
         self._is_control = bool(without)
+        every = {kind: rate * seconds for kind, rate in MIN_WORK.items()}
+        self._least = {**CONTROL_WORK, **GUARDS[without].work} if without else every
         self._guards = dict.fromkeys(GUARDS[without].services, without) if without else {}
         self._servers = GUARDS[without].servers if without else servers
         self._only = only or (GUARDS[without].faults if without else ())
@@ -248,9 +250,8 @@ class Torture:
 
     def _missing_work(self) -> dict[str, str]:
         """Return the kinds of operations of which the run has too few answers."""
-        least = CONTROL_WORK if self._is_control else {kind: rate * self._seconds for kind, rate in MIN_WORK.items()}
         done = self._record.answers
-        return {kind: f"{done[kind]} of {count:.0f}" for kind, count in least.items() if done[kind] < int(count)}
+        return {kind: f"{done[kind]} of {count:.0f}" for kind, count in self._least.items() if done[kind] < int(count)}
 
     def _check_work(self) -> None:
         if missing := self._missing_work():

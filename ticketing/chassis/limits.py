@@ -16,6 +16,7 @@ from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.failed_authentication import FailedAuthentications
 from ticketing.chassis.failures import overloaded
 from ticketing.chassis.rate_limiter import RateLimiter
+from ticketing.chassis.retry_turns import RetryTurns
 
 UNDER_WAY = Gauge("grpc_server_calls_under_way", "Unary calls under way.")
 BURST_SECONDS: Final = 2
@@ -51,6 +52,8 @@ class CallLimiter:
         self._under_way = _UnderWay(self._end_call)
         self._rate = RateLimiter(limits.calls_per_second, BURST_SECONDS * limits.calls_per_second)
         self._streams = Counter[Hashable]()
+        # A caller with too many streams does not delay the calls of others.
+        self._call_turns, self._stream_turns = RetryTurns(), RetryTurns()
         UNDER_WAY.set_function(lambda: self._calls)
 
     def peer(self, peer: str, metadata: Iterable[tuple[str, str | bytes]]) -> str:
@@ -66,7 +69,7 @@ class CallLimiter:
             return nullcontext()
         self._check_rate(caller, address)
         if self._calls >= self._limits.calls:
-            raise overloaded("calls")
+            raise overloaded("calls", self._call_turns.take())
         self._calls += 1
         return self._under_way
 
@@ -77,7 +80,7 @@ class CallLimiter:
         key = _key(caller, address)
         device = caller is not None and caller.is_any(Role.DEVICE)
         if self._streams[key] >= (self._limits.device_streams if device else self._limits.streams):
-            raise overloaded("streams of one caller")
+            raise overloaded("streams of one caller", self._stream_turns.take())
         self._streams[key] += 1
         try:
             yield
