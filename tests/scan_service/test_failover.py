@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from tests.environment import ROOT
 from tests.environment.access import Issuer
 from tests.environment.clusters import Cluster, Pair, pair
-from tests.environment.databases import execute
-from tests.environment.waiting import until
+from tests.environment.databases import execute, read_value
+from tests.environment.waiting import eventually, until
 from tests.scanning.gates import Device, ScansDatabase, Service, running_service, settings_of
 from ticketing.chassis.migrations import migrate
 from ticketing.scans.v1 import scan_pb2
@@ -34,6 +34,10 @@ def database(pair: Pair) -> ScansDatabase:
     execute(pair.primary.url(), "DROP DATABASE IF EXISTS scans")
     execute(pair.primary.url(), "CREATE DATABASE scans")
     migrate(pair.primary.url("scans"), ROOT / "scan_service" / "store" / "migrations")
+    # A replica that has not replayed the removal of the former database refuses connections for good, and a service that
+    # tries both servers does not try the next one then.
+    position = read_value(pair.primary.url("scans"), "SELECT pg_current_wal_lsn()::text")
+    eventually(lambda: read_value(pair.replica.url(), HAS_REPLAYED.format(position)))
     return ScansDatabase(pair.primary.url("scans"))
 
 
