@@ -5,19 +5,12 @@ import logging
 
 import pytest
 
+from tests.environment.clock import Seconds
 from ticketing.chassis import failed_authentication
 from ticketing.chassis.failed_authentication import BURST_SECONDS, DELAY_SECONDS, MAX_LINES, FailedAuthentications
 from ticketing.chassis.failures import OVERLOADED, Failure, dependency_unavailable, unauthenticated
 
 PEER, OTHER = "ipv4:192.0.2.7:1", "ipv4:192.0.2.8:1"
-
-
-class Seconds:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -1,15 +1,8 @@
 import pytest
 
+from tests.environment.clock import Seconds
 from ticketing.chassis import rate_limiter
 from ticketing.chassis.rate_limiter import RateLimiter
-
-
-class Seconds:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_a_bucket_allows_a_burst_and_refills_at_its_rate() -> None:

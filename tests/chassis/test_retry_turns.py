@@ -2,17 +2,11 @@ from itertools import pairwise
 
 import pytest
 
+from tests.environment.clock import Seconds
 from ticketing.chassis import retry_turns
 from ticketing.chassis.failures import Failure
 from ticketing.chassis.limits import CallLimiter, Limits
 from ticketing.chassis.retry_turns import RetryTurns
-
-
-class Seconds:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -28,3 +28,12 @@ class SettableClock:
     def advance(self, by: timedelta) -> None:
         """Move the clock forward, or back if `by` is negative."""
         self._ahead += by
+
+
+class Seconds:
+    """A monotonic clock that a test moves."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now

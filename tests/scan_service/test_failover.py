@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from tests.environment import ROOT
 from tests.environment.access import Issuer
 from tests.environment.clusters import Cluster, Pair, pair
-from tests.environment.databases import execute, read_value
+from tests.environment.databases import execute
 from tests.environment.waiting import eventually, until
 from tests.scanning.gates import Device, ScansDatabase, Service, running_service, settings_of
 from ticketing.chassis.migrations import migrate
@@ -25,20 +25,7 @@ __all__ = ["pair"]
 EPOCH = "SELECT changes_epoch::text FROM feed"
 HAS_REPLAYED = "SELECT pg_last_wal_replay_lsn() >= CAST('{}' AS pg_lsn)"
 
-
-@pytest.fixture
-def database(pair: Pair) -> ScansDatabase:
-    # A server ends with the thread that started it, such as one of the event loop of the test before.
-    pair.replica.stop()
-    pair.replica.start()
-    execute(pair.primary.url(), "DROP DATABASE IF EXISTS scans")
-    execute(pair.primary.url(), "CREATE DATABASE scans")
-    migrate(pair.primary.url("scans"), ROOT / "scan_service" / "store" / "migrations")
-    # A replica that has not replayed the removal of the former database refuses connections for good, and a service that
-    # tries both servers does not try the next one then.
-    position = read_value(pair.primary.url("scans"), "SELECT pg_current_wal_lsn()::text")
-    eventually(lambda: read_value(pair.replica.url(), HAS_REPLAYED.format(position)))
-    return ScansDatabase(pair.primary.url("scans"))
+ALL_IS_REPLAYED = "SELECT bool_and(replay_lsn >= pg_current_wal_lsn()) FROM pg_stat_replication"
 
 
 @pytest.fixture
@@ -54,6 +41,20 @@ def ask() -> Iterator[Callable[[Cluster, str], object]]:
     yield ask
     for engine in engines.values():
         engine.dispose()
+
+
+@pytest.fixture
+def database(pair: Pair, ask: Callable[[Cluster, str], object]) -> ScansDatabase:
+    # A server ends with the thread that started it, such as one of the event loop of the test before.
+    pair.replica.stop()
+    pair.replica.start()
+    execute(pair.primary.url(), "DROP DATABASE IF EXISTS scans")
+    execute(pair.primary.url(), "CREATE DATABASE scans")
+    migrate(pair.primary.url("scans"), ROOT / "scan_service" / "store" / "migrations")
+    # A replica that has not replayed the removal of the former database refuses connections for good, and a service that
+    # tries both servers does not try the next one then.
+    eventually(lambda: ask(pair.primary, ALL_IS_REPLAYED))
+    return ScansDatabase(pair.primary.url("scans"))
 
 
 async def test_devices_go_on_after_a_failover_that_lost_nothing(

@@ -18,7 +18,7 @@ from ticket_service.adapters.drawing_worker import Drawn
 from ticket_service.adapters.drawn_files import DrawnFiles
 from ticket_service.domain.drawings import Drawing, drawing_key
 from ticket_service.domain.wallets import NO_WALLETS, Wallets
-from ticketing.chassis.failures import overloaded
+from ticketing.chassis.failures import dependency_unavailable, overloaded
 from ticketing.chassis.waits import waiting_for
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,8 @@ class Drawers:
         """Draw files as one job, in order; files that nobody waits for any more are not drawn.
 
         Raises:
-            Failure: OVERLOADED: too many jobs wait, or the job waited for too long.
+            Failure: OVERLOADED: too many jobs wait, or the job waited for too long. DEPENDENCY_UNAVAILABLE: its worker
+                ended twice.
         """
         keys = [drawing_key(drawing) for drawing in drawings]
         found = {key: content for key in set(keys) if (content := self._files.get(key)) is not None}
@@ -200,8 +201,9 @@ class Drawers:
             drawn = await self._draw_with_retry(process, [wanted.drawing for wanted in job])
         except Exception as error:  # noqa: BLE001 - every waiting call gets it
             FAILURES.labels(type(error).__name__).inc(len(job))
+            failure = dependency_unavailable("drawing worker") if isinstance(error, WorkerLostError) else error
             for wanted in job:
-                wanted.done.set_exception(error)
+                wanted.done.set_exception(failure)
                 # Nobody may wait any more, and asyncio would log the exception a second time.
                 wanted.done.exception()
             if isinstance(error, WorkerLostError):

@@ -1,7 +1,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -19,14 +19,14 @@ from tests.selling.wallets import make_wallet_files
 from ticket_service.adapters import drawing_process
 from ticket_service.adapters.drawers import Drawers, DrawingLimits, Turn
 from ticket_service.adapters.drawing_process import DrawingProcess, WorkerLostError
-from ticket_service.adapters.drawing_worker import NICE
+from ticket_service.adapters.drawing_worker import NICE, Drawn
 from ticket_service.domain.calendar_entries import entries_of
 from ticket_service.domain.drawings import Drawing, PrintedTicket, print_ticket
 from ticket_service.domain.events import TicketType
 from ticket_service.domain.secrets import Secrets
 from ticket_service.domain.tickets import TicketFormat
 from ticket_service.domain.tokens import Signer
-from ticketing.chassis.failures import OVERLOADED, Failure
+from ticketing.chassis.failures import DEPENDENCY_UNAVAILABLE, OVERLOADED, RETRY_SOON, Failure
 from ticketing.chassis.ids import new_id
 
 # Each test starts processes that load libraries.
@@ -218,6 +218,25 @@ async def test_a_drawing_that_does_not_end_is_ended_by_the_kernel():
     [small] = await process.draw_each([drawing()])
     assert small.content.startswith(b"\x89PNG")
     await process.close()
+
+
+async def test_a_caller_whose_worker_is_killed_twice_may_try_again(make, monkeypatch):
+    """Killed from outside, such as for memory, and not by the drawing."""
+    drawers, kills = make(), [True, True]
+    draw_each = DrawingProcess.draw_each
+
+    async def draw_or_end(process: DrawingProcess, drawings: Sequence[Drawing]) -> list[Drawn]:
+        if kills:
+            kills.pop()
+            raise WorkerLostError
+        return await draw_each(process, drawings)
+
+    monkeypatch.setattr(DrawingProcess, "draw_each", draw_or_end)
+    with pytest.raises(Failure) as caught:
+        await drawers.draw(drawing(), ALICE)
+    assert caught.value.reason == DEPENDENCY_UNAVAILABLE
+    assert caught.value.retry_after == RETRY_SOON
+    assert await drawers.draw(drawing(), ALICE)
 
 
 async def test_a_fault_of_one_drawing_reaches_its_caller_alone(make):

@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection
 
+from tests.environment.clock import Seconds
 from tests.selling.rows import make_event
 from ticket_service.domain.events import Event, Offer, TicketType
 from ticket_service.store.events import find_event, insert_event
@@ -17,15 +18,6 @@ from ticketing.chassis.database import Database
 from ticketing.chassis.loop_connection import LoopConnection
 
 Read = Callable[..., Any]
-
-
-class Seconds:
-    """A monotonic clock."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

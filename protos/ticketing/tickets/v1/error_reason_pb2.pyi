@@ -93,7 +93,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Do: Repeat the same request after the stated time.
     """
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 18
-    """UNAVAILABLE: the database, the payment provider or the scan service did not answer; RetryInfo says when to try again. metadata: dependency.
+    """UNAVAILABLE: the database, the payment provider, the scan service or a drawing worker did not answer; RetryInfo says when to try again. metadata: dependency.
     Do: Repeat the same request after the stated time; whether the first one had an effect is unknown.
     """
     ERROR_REASON_PAYMENT_ALREADY_USED: _ErrorReason.ValueType  # 19
@@ -236,7 +236,7 @@ ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 17
 Do: Repeat the same request after the stated time.
 """
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 18
-"""UNAVAILABLE: the database, the payment provider or the scan service did not answer; RetryInfo says when to try again. metadata: dependency.
+"""UNAVAILABLE: the database, the payment provider, the scan service or a drawing worker did not answer; RetryInfo says when to try again. metadata: dependency.
 Do: Repeat the same request after the stated time; whether the first one had an effect is unknown.
 """
 ERROR_REASON_PAYMENT_ALREADY_USED: ErrorReason.ValueType  # 19
