@@ -96,7 +96,7 @@ mutants: $(VENV)/development ## change the decisions one by one, and list change
 	$(INSTALL) -e '.[mutation]'
 	PYTHONPATH=.:protos $(BIN)/python -m tests.mutants --record fast
 	PYTHONPATH=.:protos $(BIN)/python -m tests.mutants --pure --again --seconds $(or $(SECONDS),3600) $(PATHS)
-	PYTHONPATH=.:protos $(BIN)/python -m tests.mutants --guards --again --seconds $(or $(SECONDS),3600)
+	PYTHONPATH=.:protos $(BIN)/python -m tests.mutants --guards --again --seconds $(or $(SECONDS),3600) $(PATHS)
 
 boards: $(VENV)/development ## draw the boards of deploy/grafana with data of running services, for four minutes
 	$(BIN)/python -m dev.boards

@@ -30,13 +30,18 @@ _OPTIONS: Final = (
 )
 
 
+def fix_examples() -> None:
+    """Give each test with generated examples few of them, always the same ones, and no deadline."""
+    hypothesis.settings.register_profile("mutants", max_examples=30, derandomize=True, deadline=None, database=None)
+    hypothesis.settings.load_profile("mutants")
+
+
 class Trials:
     """One pytest session with its collected tests, and one PostgreSQL server with migrated databases."""
 
     def __init__(self, stack: ExitStack, *, with_database: bool) -> None:
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-        hypothesis.settings.register_profile("mutants", max_examples=30, derandomize=True, deadline=None, database=None)
-        hypothesis.settings.load_profile("mutants")
+        fix_examples()
         self._items: Mapping[str, pytest.Item] = {}
         self._functions: Mapping[tuple[str, str, int], Sequence[FunctionType]] = {}
         self._template: Callable[[str], URL] | None = None

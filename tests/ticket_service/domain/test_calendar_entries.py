@@ -11,6 +11,8 @@ from ticket_service.domain.calendar_entries import (
     Holder,
     entries_of,
     holder_of,
+    is_valid,
+    method_of,
     organizer_of,
 )
 from ticket_service.domain.events import EventStatus
@@ -90,7 +92,7 @@ def test_the_sequence_grows_with_every_change(changes):
 
 def test_the_sequence_fits_an_integer_of_rfc_5545():
     sold = make_sold(replace(EVENT, revision=2**40))
-    assert entries([sold], [sold])[0].sequence == MAX_SEQUENCE
+    assert entries([sold], [sold])[0].sequence == MAX_SEQUENCE == 2_147_483_647
 
 
 @pytest.mark.parametrize("days", [-2, 1, 30])
@@ -149,3 +151,95 @@ def test_the_uid_never_changes():
 def test_the_organizer_is_the_sender_of_mails(mail_from, name, address):
     organizer = organizer_of(mail_from)
     assert (organizer.name, organizer.address) == (name, address)
+
+
+def test_an_entry_shows_its_event_and_the_sender_of_mails():
+    event = replace(EVENT, time_zone="Europe/Berlin", location="Park", name="Opera")
+    sold = make_sold(event)
+    [entry] = entries([sold], [sold])
+    assert (entry.name, entry.location, entry.time_zone) == ("Opera", "Park", "Europe/Berlin")
+    assert (entry.organizer, entry.sequence) == (ORGANIZER, EVENT.revision + EVENT.version)
+
+
+def test_an_entry_is_as_new_as_the_last_change_of_the_event_or_a_ticket():
+    day = timedelta(days=1)
+    old, new = make_sold(EVENT), make_sold(EVENT, update_time=NOW + day)
+    later_event = replace(old, event=replace(EVENT, update_time=NOW + 2 * day))
+    assert entries([old], [old])[0].update_time == NOW
+    assert entries([old], [old, new])[0].update_time == NOW + day
+    # The cancelled ticket is the news, although it is held no longer.
+    assert entries([cancelled(new)], [old])[0].update_time == NOW + day
+    assert entries([later_event], [later_event])[0].update_time == NOW + 2 * day
+
+
+def test_an_entry_is_published_and_then_cancelled():
+    sold = make_sold(EVENT)
+    [present], [removed] = entries([sold], [sold]), entries([cancelled(sold)], [])
+    assert (method_of(present), method_of(removed)) == ("PUBLISH", "CANCEL")
+
+
+@pytest.mark.parametrize("status", TicketStatus)
+def test_a_ticket_is_valid_until_it_or_its_event_is_cancelled(status):
+    sold = make_sold(EVENT, status=status)
+    assert is_valid(sold) is (status not in {TicketStatus.CANCELLED, TicketStatus.REFUNDED})
+    assert not is_valid(replace(sold, event=replace(EVENT, status=EventStatus.CANCELLED)))
+
+
+@pytest.mark.parametrize(
+    ("validity", "has_own_entry"),
+    [
+        ({"valid_from_time": START + timedelta(hours=1)}, True),
+        ({"valid_until_time": END - timedelta(hours=1)}, True),
+        ({"valid_from_time": START}, False),
+        ({"valid_until_time": END}, False),
+        ({"valid_from_time": START, "valid_until_time": END}, False),
+        ({"valid_until_time": START + timedelta(seconds=1)}, True),
+        # A validity without a common time with the event says nothing about its hours.
+        ({"valid_until_time": START}, False),
+        ({"valid_from_time": END}, False),
+    ],
+)
+def test_a_validity_inside_the_event_has_an_entry_of_its_own(validity, has_own_entry):
+    whole, other = make_sold(EVENT), make_sold(EVENT, **validity)
+    found = entries([whole, other], [whole, other])
+    assert len(found) == (2 if has_own_entry else 1)
+    hours = (validity.get("valid_from_time", START), validity.get("valid_until_time", END))
+    assert (found[-1].starts, found[-1].ends) == (hours if has_own_entry else (START, END))
+
+
+def test_day_tickets_of_different_days_have_different_entries():
+    days = [
+        make_sold(
+            EVENT, valid_from_time=START + timedelta(days=day), valid_until_time=START + timedelta(days=day, hours=9)
+        )
+        for day in (0, 1)
+    ]
+    from_then = make_sold(EVENT, valid_from_time=START + timedelta(days=1))
+    until_then = make_sold(EVENT, valid_until_time=START + timedelta(days=1))
+    tickets = [*days, from_then, until_then]
+    assert len({one.uid for one in entries(tickets, tickets)}) == 4
+
+
+def test_an_entry_lasts_from_the_first_begin_to_the_last_end_of_its_tickets():
+    # The event has moved by two hours since the sale, and the tickets share the entry that they had then.
+    past = PastTerms(EVENT.event_id, EVENT.version, Terms((), START, END, "UTC"), NOW, None)
+    moved = replace(EVENT, start_time=START - timedelta(hours=2), end_time=END + timedelta(hours=2))
+    bound = {"valid_from_time": START, "valid_until_time": END}
+    tickets = [replace(make_sold(moved, **validity), past_terms=(past,)) for validity in (bound, {}, bound)]
+    [found] = entries(tickets, tickets)
+    assert (found.starts, found.ends) == (moved.start_time, moved.end_time)
+    [short] = entries([tickets[0]], [tickets[0], tickets[2]])
+    assert (short.starts, short.ends) == (START, END)
+
+
+@pytest.mark.parametrize(
+    ("holder", "uid"),
+    [
+        (ALICE, "c630c14f30f33422b23f2339319ba571"),
+        (Holder(address="alice@example.com"), "381af1927038477bbb99242759e6e5d8"),
+        (Holder(purchase_id=EVENT.event_id.__class__(int=8)), "d4b4ad7200077ee4830bf6331c52ba73"),
+    ],
+)
+def test_the_uid_of_a_whole_event_never_changes(holder, uid):
+    sold = make_sold(replace(EVENT, event_id=EVENT.event_id.__class__(int=7)))
+    assert entries([sold], [sold], holder)[0].uid == f"{uid}@ticketing"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.selling.rows import NOW, make_event
-from ticket_service.domain.event_times import check_changed_times, check_new_times
+from ticket_service.domain.event_times import CORRECTABLE, check_changed_times, check_new_times, correctable_until
 from ticket_service.domain.events import EventStatus, Offer, TicketType
 from ticketing.chassis.failures import Failure
 
@@ -115,3 +115,76 @@ def test_stored_times_that_stay_are_not_refused():
     assert faults(check_changed_times, stored, replace(stored, name="Party")) == set()
     draft = replace(EVENT, status=EventStatus.DRAFT)
     assert faults(check_changed_times, draft, replace(draft, **PAST)) == set()
+
+
+def test_an_ended_event_is_corrected_by_its_times():
+    assert {"start_time", "end_time", "doors_open_time", "time_zone"} == CORRECTABLE
+    assert correctable_until(EVENT, DAY) == END + DAY
+    assert correctable_until(replace(EVENT, update_time=END + HOUR), DAY) == END + HOUR + DAY
+
+
+def test_an_offer_is_valid_up_to_ten_years_ahead():
+    unsold = replace(EVENT, reserved=0, start_time=START, end_time=NOW + TEN_YEARS)
+    assert faults(check_new_times, replace(unsold, offers=vip(valid_until_time=NOW + TEN_YEARS))) == set()
+
+
+def test_each_unsold_offer_is_checked_and_a_sold_one_is_not():
+    wrong = vip(valid_from_time=END, sales_start_time=END)
+    offers = (Offer(TicketType.STANDARD, 1), *wrong, *vip(valid_until_time=DOORS))
+    unsold = replace(EVENT, reserved=0, offers=offers)
+    assert faults(check_new_times, unsold) == {
+        "offers[1].valid_from_time",
+        "offers[1].sales_start_time",
+        "offers[2].valid_until_time",
+    }
+    sold = replace(EVENT, offers=(replace(wrong[0], reserved=1),))
+    assert faults(check_changed_times, replace(EVENT, offers=()), sold) == set()
+
+
+def test_a_validity_may_be_in_the_past_of_an_ended_event():
+    ended = replace(EVENT, **PAST)
+    day = vip(valid_until_time=NOW - DAY - HOUR)
+    assert faults(check_changed_times, ended, replace(ended, offers=day)) == set()
+    running = replace(EVENT, start_time=NOW - 2 * DAY, end_time=NOW + LEAST, doors_open_time=None)
+    assert faults(check_changed_times, running, replace(running, offers=vip(valid_until_time=NOW))) == {
+        "offers[0].valid_until_time"
+    }
+    assert faults(check_changed_times, running, replace(running, offers=vip(valid_until_time=NOW + LEAST))) == set()
+
+
+def test_unsold_offers_are_checked_again_when_the_event_moves():
+    stored = replace(EVENT, offers=vip(valid_until_time=DOORS))
+    assert faults(check_changed_times, stored, replace(stored, location="Park")) == set()
+    moves: list[dict[str, Any]] = [
+        {"doors_open_time": DOORS + HOUR},
+        {"start_time": START + HOUR},
+        {"end_time": END + HOUR},
+    ]
+    for change in moves:
+        assert faults(check_changed_times, stored, replace(stored, **change)) == {"offers[0].valid_until_time"}
+
+
+@pytest.mark.parametrize(
+    ("offer", "change", "field"),
+    [
+        # The hours of the sold tickets would end when the doors open, or begin when the event ends.
+        (
+            {"valid_until_time": START + HOUR},
+            {"doors_open_time": START + HOUR, "start_time": START + HOUR},
+            "start_time",
+        ),
+        (
+            {"valid_until_time": START + HOUR},
+            {"doors_open_time": START + HOUR - LEAST, "start_time": START + HOUR},
+            None,
+        ),
+        ({"valid_from_time": END - HOUR}, {"end_time": END - HOUR}, "end_time"),
+        ({"valid_from_time": END - HOUR}, {"end_time": END - HOUR + LEAST}, None),
+        ({}, {"end_time": END - HOUR}, None),
+        # They had no common time before, so the change takes nothing from their holders.
+        ({"valid_from_time": END}, {"end_time": END - HOUR}, None),
+    ],
+)
+def test_sold_tickets_keep_some_time_in_common_with_their_event(offer, change, field):
+    event = replace(EVENT, offers=(replace(vip(**offer)[0], reserved=1),))
+    assert faults(check_changed_times, event, replace(event, **change)) == ({field} if field else set())

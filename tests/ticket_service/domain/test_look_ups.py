@@ -17,6 +17,8 @@ from ticketing.chassis.ids import new_id
         ("x" * 100, "", "x" * 30),
         ("Anna\x1b[2J\nSchmidt", "", "Anna [… S…"),
         ("", "not an address", ""),
+        # RFC 5321 permits an @ in quotation marks; the last one begins the domain.
+        ("", '"a@b"@example.com', '"a…@example.com'),
     ],
 )
 def test_a_holder_is_described_and_not_revealed(name, email, shown):

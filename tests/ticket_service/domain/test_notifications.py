@@ -1,27 +1,39 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from tests.environment import ROOT
-from tests.selling.rows import NOW, make_event
+from tests.selling.rows import NOW, make_event, make_sold
 from ticket_service.domain.cancellations import Cancellation, CancellationStatus
 from ticket_service.domain.check_ins import CheckIn
 from ticket_service.domain.events import EventStatus
 from ticket_service.domain.incidents import Incident
 from ticket_service.domain.notifications import (
     Kind,
+    Notification,
     cancellation_settled,
     checked_in,
+    email_corrected,
+    event_cancelled,
     event_changed,
     hold_expired,
     incident,
     payment_refund_due,
+    payment_refunded,
     purchase_completed,
     refund_ended,
+    reissue_settled,
+    stream_of,
+    ticket_refund_failed,
+    ticket_refund_made,
+    ticket_refund_requested,
 )
 from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
+from ticket_service.domain.reissues import Reissue, ReissueStatus
+from ticket_service.domain.ticket_refunds import TicketRefund
 from ticketing.chassis.ids import new_id
 
 PURCHASE = Purchase(
@@ -122,6 +134,140 @@ def test_an_incident_notifies_under_its_own_id():
         "scan_count": 2,
         "location": "North 3",
     }
+
+
+EUR_500 = {"currency_code": "EUR", "minor_units": 500}
+
+
+def about_the_purchase(kind: Kind, data: dict[str, object]) -> list[Notification]:
+    return [Notification(PURCHASE.event_id, kind, PURCHASE.purchase_id, user_id="alice", data=data)]
+
+
+def test_a_purchase_notifies_of_its_tickets_and_its_price():
+    tickets = [make_sold(make_event()).ticket for _ in range(2)]
+    completed = purchase_completed(replace(PURCHASE, status=PurchaseStatus.COMPLETED), tickets)
+    data = {"ticket_ids": [str(ticket.ticket_id) for ticket in tickets], **EUR_500}
+    assert completed == about_the_purchase(Kind.PURCHASE_COMPLETED, data)
+    assert hold_expired(replace(PURCHASE, status=PurchaseStatus.EXPIRED)) == about_the_purchase(
+        Kind.HOLD_EXPIRED, EUR_500
+    )
+
+
+def test_a_late_payment_notifies_of_its_refund_by_ids():
+    due = payment_refund_due(PURCHASE, "pay-1", EXTERNAL)
+    assert due == about_the_purchase(Kind.REFUND_REQUESTED, {"payment_id": "pay-1", **EUR_500})
+    made = payment_refunded(PURCHASE, "re-1")
+    assert made == about_the_purchase(Kind.REFUND_MADE, {"refund_id": "re-1", **EUR_500})
+
+
+def test_a_corrected_address_is_notified_without_the_address():
+    event_id, purchase_id, ticket_id = new_id(), new_id(), new_id()
+    assert email_corrected(event_id, purchase_id, "alice", ticket_id) == [
+        Notification(event_id, Kind.EMAIL_CORRECTED, purchase_id, ticket_id, "alice")
+    ]
+
+
+def test_a_cancellation_notifies_of_its_refund():
+    data = {"cancellation_id": str(CANCELLATION.cancellation_id), "refund_percent": 50, **EUR_500}
+    refunding = replace(CANCELLATION, status=CancellationStatus.REFUNDING)
+    assert cancellation_settled(refunding, is_ordered=False) == [
+        Notification(CANCELLATION.event_id, kind, ticket_id=CANCELLATION.ticket_id, data=data)
+        for kind in (Kind.TICKET_CANCELLED, Kind.REFUND_REQUESTED)
+    ]
+
+
+@pytest.mark.parametrize("status", [CancellationStatus.PENDING, CancellationStatus.REFUNDING])
+def test_a_refund_that_has_not_ended_is_not_notified(status):
+    assert refund_ended(replace(CANCELLATION, status=status)) == []
+
+
+TICKET_REFUND = TicketRefund(
+    event_id=new_id(),
+    ticket_refund_id=new_id(),
+    ticket_id=new_id(),
+    purchase_id=new_id(),
+    provider=EXTERNAL,
+    payment_id="pay-1",
+    currency="EUR",
+    amount=500,
+    reason="seat broken",
+    caller="olga",
+    create_time=NOW,
+)
+
+
+def about_the_refund(kind: Kind, **data: str) -> list[Notification]:
+    its = {"ticket_refund_id": str(TICKET_REFUND.ticket_refund_id), **EUR_500, **data}
+    return [Notification(TICKET_REFUND.event_id, kind, ticket_id=TICKET_REFUND.ticket_id, data=its)]
+
+
+def test_a_refund_without_a_cancellation_is_requested_made_or_failed():
+    assert ticket_refund_requested(TICKET_REFUND) == about_the_refund(Kind.REFUND_REQUESTED)
+    assert ticket_refund_requested(replace(TICKET_REFUND, provider="stripe")) == []
+    made = ticket_refund_made(replace(TICKET_REFUND, refund_id="re-1"))
+    assert made == about_the_refund(Kind.REFUND_MADE, refund_id="re-1")
+    failed = ticket_refund_failed(TICKET_REFUND, "card closed")
+    assert failed == about_the_refund(Kind.REFUND_FAILED, failure="card closed")
+
+
+REISSUE = Reissue(
+    reissue_id=new_id(),
+    event_id=new_id(),
+    ticket_id=new_id(),
+    caller="alice",
+    request_id=new_id(),
+    issue=3,
+    user_id=None,
+    email="",
+    status=ReissueStatus.DONE,
+    create_time=NOW,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "data"),
+    [
+        ({}, Kind.TICKET_REISSUED, {"issue": 3}),
+        ({"user_id": "bob"}, Kind.TICKET_TRANSFERRED, {"issue": 3, "previous_user_id": "alice"}),
+    ],
+)
+def test_a_new_issue_notifies_of_the_previous_holder_of_a_transfer(changes, kind, data):
+    assert reissue_settled(replace(REISSUE, **changes), "alice") == [
+        Notification(REISSUE.event_id, kind, ticket_id=REISSUE.ticket_id, data=data)
+    ]
+
+
+@pytest.mark.parametrize("status", [status for status in ReissueStatus if status is not ReissueStatus.DONE])
+def test_an_issue_that_was_not_made_is_not_notified(status):
+    assert reissue_settled(replace(REISSUE, status=status), "alice") == []
+
+
+def test_a_cancelled_event_is_notified_with_its_reason():
+    event = make_event(version=4)
+    data = {"reason": "storm", "version": 4}
+    assert event_cancelled(event, "storm") == [Notification(event.event_id, Kind.EVENT_CANCELLED, data=data)]
+
+
+@pytest.mark.parametrize("field", ["name", "end_time", "doors_open_time", "time_zone", "location", "is_online"])
+def test_each_field_that_concerns_holders_is_notified(field):
+    before = make_event()
+    values = {"is_online": True, "name": "Party", "time_zone": "Europe/Paris", "location": "Park"}
+    change: dict[str, Any] = {field: values.get(field, NOW)}
+    [notification] = event_changed(before, replace(before, **change), None)
+    assert (notification.kind, notification.data["changed"]) == (Kind.EVENT_CHANGED, [field])
+
+
+def test_a_notification_is_in_order_with_those_of_its_purchase():
+    event_id, purchase_id, other, own = (new_id() for _ in range(4))
+    of_purchase = Notification(event_id, Kind.TICKET_CANCELLED, purchase_id)
+    of_event = Notification(event_id, Kind.EVENT_CHANGED)
+    assert stream_of(of_purchase, own) == purchase_id
+    assert stream_of(of_purchase, own, other) == purchase_id
+    assert stream_of(of_event, own, other) == other
+    assert stream_of(of_event, own) == event_id
+    # An incident about no sold ticket waits for no other notification.
+    assert stream_of(Notification(event_id, Kind.INCIDENT), own) == own
+    assert stream_of(Notification(event_id, Kind.INCIDENT, purchase_id), own) == purchase_id
 
 
 def kinds(tree: ast.AST) -> Iterator[ast.Name]:

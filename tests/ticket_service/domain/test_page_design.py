@@ -62,3 +62,47 @@ def test_ink_is_readable_on_every_colour_on_screen_and_in_grey():
         for light in (screen, linear(0.299 * red + 0.587 * green + 0.114 * blue)):
             contrast = 1.05 / (light + 0.05) if ink_on(color) == "#ffffff" else (light + 0.05) / 0.05
             assert contrast > 3.3, color
+
+
+@pytest.mark.parametrize("logo", ["house.png", "a.JPG", "_1-b.c.jpeg", "x" * 100 + ".png"])
+def test_a_logo_is_the_name_of_a_picture(logo):
+    assert list(design_faults({"logo": logo})) == []
+    assert logo_of({"ticket_page": {"logo": logo}}) == logo
+
+
+@pytest.mark.parametrize("metadata", [None, "house.png", [], {}, {"ticket_page": {"color": "#000000"}}])
+def test_an_event_without_a_logo_has_none(metadata):
+    assert logo_of(metadata) == ""
+
+
+def test_terms_have_at_most_300_characters():
+    assert list(design_faults({"terms": "x" * 300})) == []
+    assert list(design_faults({"terms": "x" * 301})) == [("terms", "has more than 300 characters")]
+
+
+def test_an_unknown_field_is_named_in_its_first_50_characters():
+    [(name, fault)] = design_faults({"x" * 51: 1})
+    assert (name, fault) == ("x" * 50, "is unknown; the fields are paper, color, logo, terms")
+
+
+def test_a_paper_of_the_metadata_is_one_of_the_known_sizes():
+    assert design_of({"ticket_page": {"paper": "PHONE"}}, DEFAULT).paper is Paper.PHONE
+
+
+@pytest.mark.parametrize(
+    ("color", "ink"),
+    [
+        ("#000000", "#ffffff"),
+        ("#ffffff", "#000000"),
+        # The contrasts of black and of white are nearly equal on these greys.
+        ("#757575", "#ffffff"),
+        ("#767676", "#000000"),
+        # On a screen black has the higher contrast on red; in a grey print red is dark.
+        ("#ff0000", "#ffffff"),
+        ("#0000ff", "#ffffff"),
+        ("#00ff00", "#000000"),
+        ("#ffff00", "#000000"),
+    ],
+)
+def test_ink_is_black_or_white_by_the_higher_contrast(color, ink):
+    assert ink_on(color) == ink

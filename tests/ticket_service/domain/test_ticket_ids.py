@@ -1,4 +1,5 @@
-from uuid import RFC_4122
+import hashlib
+from uuid import RFC_4122, UUID
 
 import pytest
 
@@ -29,3 +30,13 @@ def test_one_ticket_gives_the_ids_of_all():
 def test_more_tickets_than_numbers_are_refused():
     with pytest.raises(ValueError, match="at most"):
         ticket_ids_of(new_id(), MAX_TICKETS + 1, new_id())
+
+
+def test_the_ids_of_a_purchase_never_change():
+    # Tickets sold before a restore are assigned to their purchases by these ids.
+    purchase_id, begin = UUID(int=7), UUID("0197a2b0-1111-7000-8000-00000000000a")
+    digest = hashlib.sha256(b"ticket of purchase\0" + bytes(15) + b"\x07" + b"\0\x02").hexdigest()
+    last = ticket_ids_of(purchase_id, 3, begin)[2]
+    # The digest gives its first 62 bits, after the two of the variant.
+    assert str(last).startswith("0197a2b0-1111-7002-")
+    assert last.int & (1 << 62) - 1 == int(digest[:16], 16) >> 2
