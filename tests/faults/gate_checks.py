@@ -197,8 +197,13 @@ def feed(it: Evidence, followers: Sequence[Follower]) -> Iterator[str]:
         if missing := [one for one, state in table.items() if follower.tickets.get(one) != state]:
             states = [(one, table[one], follower.tickets.get(one)) for one in missing[:3]]
             yield f"the feed left out {len(missing)} of {len(table)} tickets: {states}"
-    known = it.site.rows(SCANS, f"SELECT {columns} FROM tickets WHERE event_id IN ({own}) AND known")
-    if differing := set(table.items()) ^ {(ticket_id, tuple(state)) for ticket_id, *state in known}:
+    # Gates keep the issue that a reissue has revoked, also where the ticket was cancelled before the reissue was settled.
+    columns = f"ticket_id::text, (revision, CASE status WHEN 'ACTIVE' THEN issue END, {STATE})::text"
+    sold, known = (
+        dict(it.site.rows(service, f"SELECT {columns} FROM tickets WHERE event_id IN ({own}) {only}"))
+        for service, only in ((TICKETS, ""), (SCANS, "AND known"))
+    )
+    if differing := set(sold.items()) ^ set(known.items()):
         yield f"the scan service has other tickets: {sorted(differing)[:4]}"
 
 
