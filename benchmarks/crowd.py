@@ -30,7 +30,7 @@ LOOK_SECONDS: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """What a refusal says: its reason, and the seconds after which the caller may try again; None: no time."""
+    """The content of a refusal: its reason, and the seconds after which the caller may try again; None: no time."""
 
     reason: str
     retry_seconds: float | None

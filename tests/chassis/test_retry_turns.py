@@ -20,7 +20,7 @@ def turns(seconds: Seconds) -> RetryTurns:
 
 
 def waits(turns: RetryTurns, count: int) -> list[float]:
-    return [turns.take().total_seconds() for _ in range(count)]
+    return [turns.take("a").total_seconds() for _ in range(count)]
 
 
 def test_a_single_refusal_may_be_repeated_after_a_second(seconds, turns):
@@ -46,6 +46,19 @@ def test_nobody_waits_longer_than_half_a_minute(seconds, turns):
     assert max(waits(turns, 20_000)) == 30.0
     seconds.now += 1
     assert waits(turns, 2) == [pytest.approx(29.004), pytest.approx(29.008)]
+
+
+def test_a_caller_delays_no_turn_of_another(turns):
+    waits(turns, 20_000)
+    assert turns.take("b").total_seconds() == 1.0
+
+
+def test_the_caller_refused_longest_ago_is_forgotten_first(turns, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(retry_turns, "MAX_CALLERS", 2)
+    for caller in ("a", "b", "a", "c"):
+        turns.take(caller)
+    assert turns.take("b").total_seconds() == 1.0
+    assert turns.take("c").total_seconds() == pytest.approx(1.004)
 
 
 def test_each_limit_gives_turns_of_its_own(monkeypatch: pytest.MonkeyPatch):

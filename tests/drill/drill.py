@@ -54,7 +54,7 @@ class Result:
     answers: int = 0
     # The findings of the recovery of the tickets database, by kind.
     found: Counter[str] = field(default_factory=Counter)
-    # Gates have sent these scans again, and the ticket service has given back check-ins, devices and revocations.
+    # The gates sent so many scans again, and the ticket service gave back so many rows.
     resent: int = 0
     given_back: int = 0
     violations: list[str] = field(default_factory=list)

@@ -35,7 +35,7 @@ FAULTS: Final[Mapping[str, Mapping[str, float]]] = {
         "kill etcd": 0.5,
     },
 }
-# What a full disk causes, as `effects` counts it.
+# `effects` counts these effects of a full disk.
 FAILED_STATEMENTS, PANICS = "statements failed on the full disk", "panics on the full disk"
 DISK_FAULTS: Final = ("fill disk", "fill log")
 # A mount is seen by the program of the servers and its children alone, and ends with them.

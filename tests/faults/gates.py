@@ -26,7 +26,7 @@ ANNULLED: Final = 0.1
 # The limit of the contract, written from AnnulScan and not from the code of the service.
 ANNUL_WINDOW: Final = timedelta(minutes=15)
 
-# The characters of an error that tell its kind.
+# The first characters of an error name its kind.
 MAX_ERROR: Final = 60
 # A gate that has no answer after ANSWER_SECONDS ends its stream itself.
 OWN_END: Final = "stream: ended by CANCELLED Locally cancelled by application!"

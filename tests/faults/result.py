@@ -19,7 +19,7 @@ class Result:
     errors: Counter[str] = field(default_factory=Counter)
     starts: int = 0
     settle_seconds: float = 0.0
-    # What the database servers met, by name.
+    # The effects of the faults on the database servers, by name.
     effects: Counter[str] = field(default_factory=Counter)
     # The faults that this machine does not permit.
     left_out: list[str] = field(default_factory=list)

@@ -33,7 +33,7 @@ from ticketing.scans.v1 import device_service_pb2 as devices_pb
 
 Check = Callable[[Evidence], Iterator[str]]
 
-# What is wrong so long after a scenario stays wrong. Work that the present code has not finished is waited for longer.
+# A state that is wrong so long after a scenario stays wrong. The present code gets more time to finish its work.
 OLD_SECONDS: Final = 20.0
 PRESENT_SECONDS: Final = 90.0
 # The pause between two looks.

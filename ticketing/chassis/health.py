@@ -39,7 +39,7 @@ class HealthReport:
     is_alive: bool
     # The causes for which the process is not ready, by name.
     not_ready: Mapping[str, str]
-    # What fails without an effect on readiness, by name: tasks, and the disk of the database.
+    # The failures without an effect on readiness, by name: those of tasks, and of the disk of the database.
     warnings: Mapping[str, str]
 
     @property

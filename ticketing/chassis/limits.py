@@ -52,7 +52,6 @@ class CallLimiter:
         self._under_way = _UnderWay(self._end_call)
         self._rate = RateLimiter(limits.calls_per_second, BURST_SECONDS * limits.calls_per_second)
         self._streams = Counter[Hashable]()
-        # A caller with too many streams does not delay the calls of others.
         self._call_turns, self._stream_turns = RetryTurns(), RetryTurns()
         UNDER_WAY.set_function(lambda: self._calls)
 
@@ -69,7 +68,7 @@ class CallLimiter:
             return nullcontext()
         self._check_rate(caller, address)
         if self._calls >= self._limits.calls:
-            raise overloaded("calls", self._call_turns.take())
+            raise overloaded("calls", self._call_turns.take(_key(caller, address)))
         self._calls += 1
         return self._under_way
 
@@ -80,7 +79,7 @@ class CallLimiter:
         key = _key(caller, address)
         device = caller is not None and caller.is_any(Role.DEVICE)
         if self._streams[key] >= (self._limits.device_streams if device else self._limits.streams):
-            raise overloaded("streams of one caller", self._stream_turns.take())
+            raise overloaded("streams of one caller", self._stream_turns.take(key))
         self._streams[key] += 1
         try:
             yield
