@@ -62,7 +62,8 @@ func main() {
 	}
 	failure := status.Convert(err)
 	reason, wait := failure.Code().String(), "waiting does not help"
-	if failure.Code() == codes.Unavailable || failure.Code() == codes.DeadlineExceeded {
+	switch failure.Code() {
+	case codes.Unavailable, codes.Canceled, codes.DeadlineExceeded:
 		wait = "send the same request again"
 	}
 	for _, detail := range failure.Details() {

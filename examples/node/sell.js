@@ -54,7 +54,7 @@ client.PurchaseTickets(order, metadata, { deadline: Date.now() + 10_000 }, (erro
   client.close();
   if (!error) return console.log(response.purchase.tickets[0].code);
   const { reason = grpc.status[error.code], metadata: facts = {}, retrySeconds } = detailsOf(error);
-  const unknown = [grpc.status.UNAVAILABLE, grpc.status.DEADLINE_EXCEEDED].includes(error.code);
+  const unknown = [grpc.status.UNAVAILABLE, grpc.status.CANCELLED, grpc.status.DEADLINE_EXCEEDED].includes(error.code);
   const advice = unknown ? "send the same request again" : "waiting does not help";
   console.log(reason, JSON.stringify(facts), retrySeconds === undefined ? advice : `wait ${retrySeconds} s`);
   process.exitCode = 1;

@@ -274,6 +274,51 @@ def test_a_cancelled_call_is_not_repeated(service: ScriptedService) -> None:
     assert len(service.calls) == 1
 
 
+def test_calls_that_a_stopping_service_drops_are_repeated() -> None:
+    """A service that stops ends the calls in gRPC's queue with CANCELLED; here they are as many as a connection carries."""
+    arrived = asyncio.Event()
+
+    async def answer(request: bytes, _: Any) -> bytes:
+        arrived.set()
+        return b""
+
+    async def serve(port: int) -> tuple[grpc.aio.Server, int]:
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 1)])
+        methods: dict[str, Any] = {"GetEvent": grpc.unary_unary_rpc_method_handler(answer)}
+        handler = grpc.method_handlers_generic_handler("ticketing.tickets.v1.EventService", methods)
+        server.add_generic_rpc_handlers((handler,))
+        port = server.add_insecure_port(f"127.0.0.1:{port}")
+        await server.start()
+        return server, port
+
+    async def run() -> None:
+        first, port = await serve(0)
+        async with aio.connect(f"127.0.0.1:{port}", "token", plain_text=True) as channel:
+            calls = [asyncio.ensure_future(get_event(Stubs(channel))) for _ in range(100)]
+            stub: Any = scan_service_pb2_grpc.ScanServiceStub(channel)
+            not_repeated = asyncio.ensure_future(stub.LookUpTickets(scan_service_pb2.LookUpTicketsRequest()))
+            await arrived.wait()
+            await first.stop(None)
+            second, _ = await serve(port)
+            with pytest.raises(client.UnavailableError) as caught:
+                await not_repeated
+            assert caught.value.code() is grpc.StatusCode.CANCELLED
+            await asyncio.gather(*calls)
+            await second.stop(None)
+
+    asyncio.run(run())
+
+
+def test_a_stream_that_its_program_cancels_is_not_unavailable(service: ScriptedService) -> None:
+    service.streams.add("StreamScans")
+    with connect(service.address, "token", plain_text=True) as channel:
+        responses = scan_service_pb2_grpc.ScanServiceStub(channel).StreamScans(iter([scan("a")]))
+        responses.cancel()
+        with pytest.raises(client.TicketingError) as caught:
+            next(responses)
+    assert (type(caught.value), caught.value.code()) == (client.TicketingError, grpc.StatusCode.CANCELLED)
+
+
 def scan(code: str) -> scan_service_pb2.StreamScansRequest:
     return scan_service_pb2.StreamScansRequest(scan=scan_service_pb2.ScanAttempt(code=code))
 

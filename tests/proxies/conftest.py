@@ -61,9 +61,8 @@ def fronts(
         "TICKETS_METRICS_PORT": str(ports.tickets_metrics),
         "SCANS_METRICS_PORT": str(ports.scans_metrics),
         "TICKETING_TRUSTED_PROXIES": PROXY_HOST,
-        # The proxies notice within 2 s that a process is not ready.
-        "TICKETING_DRAIN_DELAY_SECONDS": "2",
-        "TICKETING_LOG_LEVEL": "DEBUG",
+        # The value that docs/proxies.md gives: the proxies notice within 2 s that a process is not ready.
+        "TICKETING_DRAIN_DELAY_SECONDS": "3",
     }
     farm = Farm(ports, proxies[0], proxies, variables, issuer, certificates)
     views = {program: farm.through(own) for program, own in zip(installed, proxies, strict=True)}

@@ -1,10 +1,12 @@
 """Two processes of each service behind proxies, as on hosts of their own: each has an address of 127.0.0.0/8."""
 
 import signal
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
+from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Final, Self
 
@@ -127,8 +129,15 @@ class Farm:
         return ApiClient(tickets, scans, token)
 
     def calls(self, name: str, method: str) -> int:
-        """Return the number of calls that a process has answered, by its log."""
-        return sum(f'/{method}"' in line and "call ended" in line for line in self.running[name].log().splitlines())
+        """Return the number of calls that a process has answered, by its metrics."""
+        port = self.ports.tickets_metrics if name.startswith("tickets") else self.ports.scans_metrics
+        context = ssl.create_default_context(cafile=self.certificates.ca)
+        context.check_hostname = False
+        with closing(HTTPSConnection(HOSTS[name][1], port, timeout=20, context=context)) as connection:
+            connection.request("GET", "/metrics")
+            lines = connection.getresponse().read().decode().splitlines()
+        counts = (line for line in lines if line.startswith("grpc_server_calls_total{") and f'/{method}"' in line)
+        return sum(int(float(line.split()[-1])) for line in counts)
 
     def _changes(self, program: Program) -> dict[str, str]:
         ports, files = self.ports, self.certificates.path

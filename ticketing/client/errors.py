@@ -68,7 +68,7 @@ class ResourceExhaustedError(TicketingError):
 
 
 class UnavailableError(TicketingError):
-    """A call that did not reach the service, or a service that lacks its database or its payment provider."""
+    """A call that did not reach the service, or that found it stopping or without its database or payment provider."""
 
 
 class DeadlineExceededError(TicketingError):
@@ -85,8 +85,13 @@ _CLASSES: Final[Mapping[grpc.StatusCode, type[TicketingError]]] = {
     grpc.StatusCode.ABORTED: AbortedError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhaustedError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.CANCELLED: UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
 }
+
+
+# The text of gRPC for a stream that the program itself cancelled.
+CANCELLED_HERE: Final = "Locally cancelled by application!"
 
 
 def error_of(error: Any, x_request_id: str) -> TicketingError:
@@ -96,8 +101,11 @@ def error_of(error: Any, x_request_id: str) -> TicketingError:
         grpc.aio.Metadata(*((key, value) for key, value in pairs or ()))
         for pairs in (error.initial_metadata(), error.trailing_metadata())
     )
-    code = error.code()
-    raised = _CLASSES.get(code, TicketingError)(code, initial, trailers, error.details(), error.debug_error_string())
+    code, text = error.code(), error.details()
+    is_own = text == CANCELLED_HERE
+    kind = TicketingError if is_own else _CLASSES.get(code, TicketingError)
+    # gRPC would wait for ever for the debug string of a stream that the program cancelled.
+    raised = kind(code, initial, trailers, text, "" if is_own else error.debug_error_string())
     details = details_of(trailers)
     raised.reason = Reason.__members__.get(details.reason, Reason.UNSPECIFIED)
     raised.reason_name = details.reason

@@ -12,17 +12,18 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 _PACKAGES: Final = ("ticketing.tickets.v1", "ticketing.scans.v1")
 # The last try begins about 7.5 s after the first one, which is long enough for the restart of a service. A service that
 # refuses a call states the wait itself (grpc-retry-pushback-ms), and that it must not be repeated. gRPC adds a jitter of
-# 20 % to its own waits. It allows 5 tries at most.
+# 20 % to its own waits. It allows 5 tries at most. A service that stops ends the calls that it has not accepted with
+# CANCELLED; gRPC repeats no call that the caller itself cancels.
 _RETRY_POLICY: Final = {
     "maxAttempts": 5,
     "initialBackoff": "0.5s",
     "backoffMultiplier": 2,
     "maxBackoff": "4s",
-    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
 }
 # A failed try costs one token, and a successful call adds half a token. The channel repeats nothing while it has at most
-# half of its tokens.
-_RETRY_THROTTLING: Final = {"maxTokens": 100, "tokenRatio": 0.5}
+# half of its tokens. A service carries 100 calls on a connection: when it restarts, each of them may fail five times.
+_RETRY_THROTTLING: Final = {"maxTokens": 1_000, "tokenRatio": 0.5}
 
 
 def methods() -> Iterator[MethodDescriptor]:
