@@ -1,6 +1,8 @@
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator
+from contextlib import closing
 
 import psycopg2
 import psycopg2.errors
@@ -44,6 +46,46 @@ def terminate_connections(url: URL) -> None:
     """Terminate every connection to the database on the server."""
     statement = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{url.database}'"
     execute(url.set(database="postgres"), statement)
+
+
+class TakenOver(LoopConnection):
+    """A connection whose descriptor another socket gets as soon as libpq has closed it."""
+
+    def __init__(self, url: URL) -> None:
+        super().__init__(url, "tests", STATEMENTS)
+        self.near, self.far = socket.socketpair()
+        self.readable = asyncio.Event()
+        self.taken = -1
+
+    def _poll(self) -> None:
+        descriptor = self._descriptor
+        super()._poll()
+        if self.taken < 0 and self._is_free(descriptor):
+            self.taken = os.dup2(self.near.fileno(), descriptor)
+            asyncio.get_running_loop().add_reader(self.taken, self.readable.set)
+
+    @staticmethod
+    def _is_free(descriptor: int) -> bool:
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            return True
+        return False
+
+
+async def test_a_broken_connection_leaves_its_descriptor_to_the_next_one(url: URL) -> None:
+    connection = TakenOver(url)
+
+    async def break_off(connection: LoopConnection) -> None:
+        await connection.round_trip("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with closing(connection.near), closing(connection.far):
+        with pytest.raises(Failure, match="database"):
+            await connection.transact(break_off)
+        connection.far.send(b"x")
+        await asyncio.wait_for(connection.readable.wait(), 20)
+        asyncio.get_running_loop().remove_reader(connection.taken)
+        os.close(connection.taken)
 
 
 async def test_work_is_committed_when_transact_returns(connection: LoopConnection) -> None:

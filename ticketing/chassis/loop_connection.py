@@ -151,10 +151,16 @@ class LoopConnection:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._descriptor)
-        loop.remove_writer(self._descriptor)
+        self._unwatch()
         connection.close()
+
+    def _unwatch(self) -> None:
+        """Stop to watch the socket, once: a later connection may have its descriptor."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(descriptor)
+            loop.remove_writer(descriptor)
 
     async def _open(self) -> None:
         if self._connection is not None:
@@ -242,6 +248,9 @@ class LoopConnection:
             state = connection.poll()
         except psycopg2.Error as error:
             asyncio.get_running_loop().remove_writer(self._descriptor)
+            if connection.closed:
+                # libpq has closed the socket, and another connection may open before the waiting task runs.
+                self._unwatch()
             result.set_exception(error)
             return
         if state != POLL_WRITE:
