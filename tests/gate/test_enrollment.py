@@ -1,11 +1,14 @@
 """A device is created, enrolled and revoked at the real service."""
 
+from typing import cast
+
 import grpc
 import pytest
 
 from tests.environment.waiting import eventually
 from ticketing.gate.command import main
 from ticketing.gate.connection_status import REFUSED_NOTE
+from ticketing.gate.enrollment import enroll_device
 from ticketing.gate.store import Store
 from ticketing.scans.v1 import device_service_pb2 as pb
 from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceStub
@@ -53,6 +56,28 @@ def test_enrolled_device_scans_until_it_is_revoked(database, scan_service, enrol
     answer = handheld.scan(second.token)
     assert (answer.may_pass, answer.note) == (False, REFUSED_NOTE)
     assert handheld.store.queue_length() == 0
+
+
+class Restarting:
+    """A service that stops while it enrolls a device, and answers the next call."""
+
+    def __init__(self) -> None:
+        self.requests: list[pb.EnrollDeviceRequest] = []
+
+    def EnrollDevice(self, request, timeout):  # noqa: N802 - the name in the contract
+        self.requests.append(request)
+        if len(self.requests) == 1:
+            raise grpc.aio.AioRpcError(grpc.StatusCode.CANCELLED, grpc.aio.Metadata(), grpc.aio.Metadata())
+        return pb.EnrollDeviceResponse(access_token="token-1", device=pb.Device(name="Handheld 12"))
+
+
+def test_enrollment_at_a_service_that_stops_is_repeated(tmp_path):
+    store, service = Store(tmp_path / "gate.sqlite"), Restarting()
+    assert enroll_device(store, cast(DeviceServiceStub, service), "code") == "Handheld 12"
+    assert store.setting("token") == "token-1"
+    assert len(service.requests) == 2
+    assert service.requests[0] == service.requests[1]
+    store.close()
 
 
 def test_device_bound_to_one_event_admits_nobody_at_another(database, scan_service, enroll, new_handheld):

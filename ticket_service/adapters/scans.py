@@ -23,9 +23,14 @@ from ticketing.scans.v1.scanner_service_pb2_grpc import ScannerServiceStub
 
 log = logging.getLogger(__name__)
 
-# Answers that end by themselves: an outage, a slow answer, and overload or a locked row.
+# Answers that end by themselves: an outage, a restart (CANCELLED), a slow answer, and overload or a locked row.
 OUTAGES: Final = frozenset(
-    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+    }
 )
 
 

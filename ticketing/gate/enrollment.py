@@ -13,8 +13,8 @@ from ticketing.scans.v1.device_service_pb2_grpc import DeviceServiceStub
 
 ENROLL_SECONDS: Final = 10.0
 ENROLL_TRIES: Final = 2
-# After these errors, the service may have enrolled the device all the same.
-NO_ANSWER: Final = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+# After these errors, the service may have enrolled the device all the same. A service that stops answers CANCELLED.
+NO_ANSWER: Final = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
 def enroll_device(store: Store, devices: DeviceServiceStub, code: str) -> str:
