@@ -118,15 +118,21 @@ def restore_before_a_refund(stage: Stage) -> None:
 
 
 def restore_beside_a_slow_refund(stage: Stage) -> None:
-    """Restore both databases to a moment before a cancellation whose refund the bank still processes."""
-    ticket = _bought_in_two(stage)
+    """Restore both databases to a moment before cancellations whose refunds the bank still processes."""
+    # After the restore, the service may see a refund in time; it does not see all of them.
+    tickets = [_bought_in_two(stage) for _ in range(5)]
     backup = stage.back_up(TICKETS, SCANS)
     stage.site.stripe.refund_status = "pending"
-    # This cancellation is lost in the restore, so it stands in no record.
-    stage.shop.call("CancelTicket", tickets_pb.CancelTicketRequest(ticket_id=ticket.ticket_id))
-    eventually(lambda: len(stage.site.stripe.refunds), 1)
+    for ticket in tickets:
+        # This cancellation is lost in the restore, so it stands in no record.
+        stage.shop.call("CancelTicket", tickets_pb.CancelTicketRequest(ticket_id=ticket.ticket_id))
+    eventually(lambda: len(stage.site.stripe.refunds), len(tickets))
     stage.restore(backup, stage.site.stripe.forget_keys)
-    stage.holder.cancel(ticket)
+    for ticket in tickets:
+        stage.holder.cancel(ticket)
+    # The banks go on only after the service has tried to refund.
+    tried = "SELECT count(*) FROM refund_orders WHERE attempts > 0 OR status <> 'PENDING'"
+    eventually(lambda: stage.site.rows(TICKETS, tried), [(len(tickets),)])
     stage.settle()
 
 
