@@ -82,19 +82,6 @@ GUARDS: Final[Sequence[Guard]] = (
         ("payment.provider = '{EXTERNAL}' AND ", ""),
     ),
     *_guards(
-        "ticket_service/store/customers.py",
-        _SALES,
-        (" AND purchases.event_id = {event} AND NOT purchases.is_guest", " AND purchases.event_id = {event}"),
-        ("{of_user} AND due_time IS NOT NULL", "{of_user}"),
-        ("{of_user} AND purchase_id >= {since} AND {_UNPAID}", "{of_user} AND {_UNPAID}"),
-        (" AND complete_time >= create_time + interval '1 minute'", ""),
-        ("event_id = {event} AND status IN ('ACTIVE', 'BLOCKED')", "event_id = {event}"),
-        (
-            "tickets.user_id = purchases.user_id AND tickets.status IN ('ACTIVE', 'BLOCKED')",
-            "tickets.user_id = purchases.user_id",
-        ),
-    ),
-    *_guards(
         "ticket_service/store/holds.py",
         (
             _LOCKS,

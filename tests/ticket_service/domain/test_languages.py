@@ -36,6 +36,12 @@ def test_other_text_is_no_tag(tag):
     assert normalised(tag) is None
 
 
+def test_a_tag_has_at_most_35_characters():
+    longest = "de-abcdefgh-abcdefgh-abcdefgh-abcde"
+    assert (len(longest), normalised(longest)) == (35, longest)
+    assert normalised(f"{longest}f") is None
+
+
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [
@@ -48,6 +54,8 @@ def test_other_text_is_no_tag(tag):
         ("zh-CN", "zh"),
         ("zh-Hant-TW", "zh-Hant"),
         ("zh-TW", "zh-Hant"),
+        ("zh-HK", "zh-Hant"),
+        ("zh-MO", "zh-Hant"),
         ("zh-Hans-HK", "zh"),
         ("gsw", "en"),
         ("d", "en"),

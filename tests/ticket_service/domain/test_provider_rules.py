@@ -105,6 +105,9 @@ def test_every_price_that_a_provider_cannot_charge_is_named():
 def test_the_smallest_purchase_of_an_offer_counts():
     assert faults(event("EUR", 0, offer(25, 1))) == ["event.offers[0].price.minor_units"]
     assert faults(event("EUR", 0, offer(25, 2))) == []
+    assert faults(event("EUR", 0, offer(400_000, 3))) == ["event.offers[0].price.minor_units"]
+    # One ticket of the event's own price is the smallest purchase.
+    assert faults(event("EUR", 600_000)) == []
     # Three tickets would be no multiple of ten.
     assert faults(event("KWD", 0, offer(5, 2))) == ["event.offers[0].price.minor_units"]
 

@@ -106,6 +106,11 @@ def test_a_payment_that_is_not_recorded_is_found(charge, own, found):
     assert len(list(find_unrecorded_charges(there([charge]), own))) == found
 
 
+def test_a_refused_refund_hides_no_later_one():
+    refused = replace(REFUND, state=RefundState.REFUSED)
+    assert len(list(find_unrecorded_refunds(there([], [refused, BY_HAND]), here()))) == 1
+
+
 @pytest.mark.parametrize(
     ("refunds", "found"),
     [([], 1), ([99], 1), ([60, 39], 1), ([100], 0), ([60, 40], 0)],

@@ -140,6 +140,39 @@ async def test_a_guest_is_counted_by_address(shop, database):
     assert (await shop.buy(event.event_id, Shop.BACKEND, quantity=2, email="hal@example.com")).status == HELD
 
 
+async def test_the_cancelled_ticket_of_a_guest_does_not_count(shop, database):
+    event = await shop.on_sale(max_tickets_per_customer=2)
+    guest = {"email": "gina@example.com"}
+    bought = await shop.buy(event.event_id, Shop.BACKEND, quantity=2, **guest)
+    assert (await refusal(shop.buy(event.event_id, Shop.BACKEND, **guest))).metadata["have"] == "2"
+    await change(database, UUID(bought.tickets[0].ticket_id), status="CANCELLED")
+    assert (await shop.buy(event.event_id, Shop.BACKEND, **guest)).tickets
+
+
+async def test_a_guest_of_a_seller_is_not_the_seller(shop):
+    event = await on_sale(shop, max_held_per_customer=3)
+    guest = await shop.buy(event.event_id, Shop.BACKEND, quantity=3, email="gina@example.com")
+    own = await shop.buy(event.event_id, Shop.BACKEND, quantity=3, user_id=Shop.BACKEND[1])
+    assert own.purchase_id != guest.purchase_id
+
+
+@pytest.mark.parametrize(("minutes", "counts"), [(0, False), (1, True)])
+async def test_only_a_card_that_is_declined_late_kept_places_from_others(shop, database, minutes, counts):
+    event = await on_sale(shop)
+    for _ in range(3):
+        released = await shop.release(await shop.buy(event.event_id, quantity=20))
+    declined = (
+        purchases.update()
+        .where(purchases.c.purchase_id == UUID(released.purchase_id))
+        .values(status="DECLINED", complete_time=purchases.c.create_time + timedelta(minutes=minutes))
+    )
+    await database.run(lambda connection: connection.execute(declined))
+    if counts:
+        assert (await refusal(shop.buy(event.event_id, quantity=20))).reason == "CUSTOMER_HOLD_LIMIT"
+    else:
+        assert (await shop.buy(event.event_id, quantity=20)).status == HELD
+
+
 async def test_a_sale_to_nobody_by_name_has_no_bound(shop):
     event = await on_sale(shop, max_tickets_per_customer=1)
     bought = [await shop.buy(event.event_id, Shop.BACKEND, user_id=name) for name in ("u1", "u2")]
