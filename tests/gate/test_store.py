@@ -56,6 +56,14 @@ class Case:
         "we annulled our scan, and the change precedes that": Case(
             changes(OURS, inside=True), own=replace(ADMITTED, admission=AdmissionState()), after=None
         ),
+        "we annulled our scan, which the service dated later": Case(
+            changes(replace(OURS, time=NOON + SECOND), inside=True),
+            own=replace(ADMITTED, admission=AdmissionState()),
+            after=None,
+        ),
+        "our scan, which the service dated later": Case(
+            changes(replace(OURS, time=NOON + SECOND), inside=True), after=None, ours_counts=False
+        ),
     }.values(),
 )
 def test_own_scan_counts_until_the_replica_is_as_new(store, case):

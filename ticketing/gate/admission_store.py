@@ -201,13 +201,20 @@ class AdmissionStore(DeviceFile):
     def _drop_own_admission(self, event_id: UUID, ticket: pb.TicketAdmission, now: datetime) -> None:
         """Delete the device's own admission of a ticket if the received one is at least as new."""
         key = (event_id.bytes, ticket.ticket_id)
-        query = "SELECT admission, change_time, settle_time FROM own WHERE event_id = ? AND ticket_id = ?"
+        query = "SELECT admission, scan_id, change_time, settle_time FROM own WHERE event_id = ? AND ticket_id = ?"
         row = self._row(query, *key)
         if row is None:
             return
-        message, change_time, recorded_time = row
+        message, scan_id, change_time, recorded_time = row
         own, received = admission_of(pb.TicketAdmission.FromString(message)), admission_of(ticket)
-        is_newer = received.latest_check_in is not None and microseconds(received.latest_check_in.time) > change_time
+        latest, before = received.latest_check_in, own.latest_check_in
+        # The service dates a scan that arrived after the device's patience later than the device, which annulled it.
+        is_annulled_here = (
+            latest is not None
+            and str(latest.scan_id) == scan_id
+            and (before is None or before.scan_id != latest.scan_id)
+        )
+        is_newer = latest is not None and not is_annulled_here and microseconds(latest.time) > change_time
         is_recorded = recorded_time is not None and microseconds(now - IN_FLIGHT) > recorded_time
         if received == own or is_newer or is_recorded:
             self._run("DELETE FROM own WHERE event_id = ? AND ticket_id = ?", *key)
