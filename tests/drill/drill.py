@@ -54,7 +54,7 @@ class Result:
     answers: int = 0
     # The findings of the recovery of the tickets database, by kind.
     found: Counter[str] = field(default_factory=Counter)
-    # The gates sent so many scans again, and the ticket service gave back so many rows.
+    # The scans that gates sent again, and the rows that the ticket service gave back.
     resent: int = 0
     given_back: int = 0
     violations: list[str] = field(default_factory=list)
