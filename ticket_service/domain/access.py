@@ -13,6 +13,12 @@ def administers(caller: Caller, organizer_id: str) -> bool:
     return caller.is_any(Role.SERVICE) or organizer_of(caller) == organizer_id
 
 
+def sees(caller: Caller, holder: str, organizer_id: str) -> bool:
+    """Return whether the caller may see what a user has of an event: that user, the organizer, a service, an operator."""
+    is_theirs = caller.subject == holder or organizer_of(caller) == organizer_id
+    return is_theirs or caller.is_any(Role.SERVICE, Role.OPERATOR)
+
+
 def acts_as(caller: Caller, user_id: str) -> bool:
     """Return whether the caller may act as a user: an operator acts for nobody, also not for the operator's own user."""
     return caller.subject == user_id and caller.is_any(Role.USER, Role.ORGANIZER, Role.SERVICE)

@@ -7,6 +7,9 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+from ticket_service.domain.access import organizer_of
+from ticketing.chassis.callers import Caller, Role
+
 # 10 million in a currency of cents: 2**31 such prices still fit a BIGINT.
 MAX_PRICE: Final = 1_000_000_000
 
@@ -128,6 +131,11 @@ class Event:
         if self.status is EventStatus.PUBLISHED and now >= self.end_time:
             return EventStatus.COMPLETED
         return self.status
+
+    def is_visible_to(self, caller: Caller) -> bool:
+        """Return whether the caller may see the event: a draft only as its organizer or as an operator."""
+        is_theirs = organizer_of(caller) == self.organizer_id or caller.is_any(Role.OPERATOR)
+        return is_theirs or self.status is not EventStatus.DRAFT
 
     def offer(self, ticket_type: TicketType) -> Offer | None:
         """Return the offer of a ticket type, or None."""

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from ticket_service.domain.access import acts_as, administers
+from ticket_service.domain.access import acts_as, administers, sees
 from ticket_service.domain.events import AdmissionPolicy, Event, EventStatus, TicketType
 from ticket_service.domain.look_ups import shown_name
 from ticket_service.domain.refund_policy import Refund, in_full
@@ -137,6 +137,10 @@ class SoldTicket:
     def status_at(self, now: datetime) -> TicketStatus:
         """Return the status as of `now`."""
         return status_at(self.ticket, self.event.admission_policy, self.valid_until, now)
+
+    def is_visible_to(self, caller: Caller) -> bool:
+        """Return whether the caller may see the ticket: the holder, a service, an operator, or the event's organizer."""
+        return sees(caller, self.ticket.user_id, self.event.organizer_id)
 
     def may_be_opened_by(self, caller: Caller) -> bool:
         """Return whether the caller may see code and token: the holder, a service, or the event's organizer."""

@@ -1,5 +1,6 @@
 """Statements on disputes."""
 
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
@@ -23,13 +24,10 @@ def store(connection: Connection, dispute: Dispute) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
 
 
-def of_purchase(connection: Connection, event_id: UUID, purchase_id: UUID) -> list[Dispute]:
-    """Return the disputes of a purchase, oldest first."""
-    query = (
-        sa.select(disputes)
-        .where(disputes.c.event_id == event_id, disputes.c.purchase_id == purchase_id)
-        .order_by(disputes.c.dispute_id)
-    )
+def of_purchases(connection: Connection, keys: Collection[tuple[UUID, UUID]]) -> list[Dispute]:
+    """Return the disputes of purchases, which are named by their events and their ids, oldest first."""
+    its_key = sa.tuple_(disputes.c.event_id, disputes.c.purchase_id)
+    query = sa.select(disputes).where(its_key.in_(keys)).order_by(disputes.c.dispute_id)
     return [dispute_of(row) for row in connection.execute(query)]
 
 

@@ -39,6 +39,12 @@ def find_events(connection: Connection, event_ids: Collection[UUID]) -> dict[UUI
     return {event.event_id: event for event in _with_offers(connection, query)}
 
 
+def organizers_of(connection: Connection, event_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Read the organizers of events by the ids of the events."""
+    query = sa.select(events.c.event_id, events.c.organizer_id).where(events.c.event_id.in_(event_ids))
+    return {row.event_id: row.organizer_id for row in connection.execute(query)}
+
+
 def event_currency(connection: Connection, event_id: UUID) -> str:
     """Read the currency of an event's prices, which does not change once a ticket is sold."""
     currency: str = connection.execute(sa.select(events.c.currency).where(events.c.event_id == event_id)).scalar_one()

@@ -1,5 +1,6 @@
 """Statements on outside refunds and on payments without a purchase."""
 
+from collections.abc import Collection
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -33,14 +34,11 @@ def of_payment(connection: Connection, event_id: UUID, provider: str, payment_id
     return [outside_refund_of(row) for row in connection.execute(query)]
 
 
-def of_purchase(connection: Connection, event_id: UUID, purchase_id: UUID) -> list[OutsideRefund]:
-    """Return the outside refunds of a purchase, oldest first."""
+def of_purchases(connection: Connection, keys: Collection[tuple[UUID, UUID]]) -> list[OutsideRefund]:
+    """Return the outside refunds of purchases, which are named by their events and their ids, oldest first."""
     table = outside_refunds
-    query = (
-        sa.select(table)
-        .where(table.c.event_id == event_id, table.c.purchase_id == purchase_id)
-        .order_by(table.c.create_time, table.c.refund_id)
-    )
+    its_key = sa.tuple_(table.c.event_id, table.c.purchase_id)
+    query = sa.select(table).where(its_key.in_(keys)).order_by(table.c.create_time, table.c.refund_id)
     return [outside_refund_of(row) for row in connection.execute(query)]
 
 

@@ -1,6 +1,6 @@
 """Statements that read purchases; `store.sales` inserts them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -23,6 +23,11 @@ def find_purchase(connection: Connection, purchase_id: UUID, condition: Conditio
     """Read one purchase."""
     found = find_purchases(connection, [purchases.c.purchase_id == purchase_id, condition])
     return found[0] if found else None
+
+
+def read_purchases(connection: Connection, purchase_ids: Collection[UUID]) -> list[Purchase]:
+    """Read purchases by their ids."""
+    return find_purchases(connection, [purchases.c.purchase_id.in_(purchase_ids)])
 
 
 def list_purchases(

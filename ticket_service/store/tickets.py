@@ -1,9 +1,9 @@
 """Statements that read and change tickets."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -26,6 +26,8 @@ from ticket_service.store.past_terms import find_past_terms
 from ticket_service.store.tables import cancellations, events, purchases, tickets
 from ticketing.chassis.callers import Caller
 
+# The id of an event and that of one of its purchases.
+PurchaseKey: TypeAlias = tuple[UUID, UUID]
 _STORED: Final = tuple(field.name for field in fields(Ticket))
 # A reseller may have thousands for the same hours; a calendar entry shows fewer codes.
 MAX_FOR_HOURS: Final = 200
@@ -90,10 +92,15 @@ def find_ticket(connection: Connection, ticket_id: UUID, condition: Condition = 
     return found[0] if found else None
 
 
-def find_ticket_by_code(connection: Connection, code_digest: bytes, condition: Condition) -> SoldTicket | None:
-    """Read the ticket whose current code has this digest."""
-    found = _find_tickets(connection, [tickets.c.code_digest == code_digest, condition])
-    return found[0] if found else None
+def find_tickets(connection: Connection, keys: Collection[UUID | bytes]) -> dict[UUID | bytes, SoldTicket]:
+    """Read tickets by their ids and by the digests of their current codes."""
+    ids = [key for key in keys if isinstance(key, UUID)]
+    digests = [key for key in keys if isinstance(key, bytes)]
+    named = _rows(connection, [tickets.c.ticket_id.in_(ids)]) if ids else []
+    typed = _rows(connection, [tickets.c.code_digest.in_(digests)]) if digests else []
+    found = _sold_tickets(connection, [*named, *typed])
+    by_code = zip((bytes(row.code_digest) for row in typed), found[len(named) :], strict=True)
+    return {sold.ticket.ticket_id: sold for sold in found[: len(named)]} | dict(by_code)
 
 
 def tickets_of_purchase(
@@ -102,6 +109,15 @@ def tickets_of_purchase(
     """Read the tickets of a purchase in the order in which they were issued."""
     its = [tickets.c.event_id == event_id, tickets.c.purchase_id == purchase_id, condition]
     return _find_tickets(connection, its)[::-1]
+
+
+def tickets_of_purchases(connection: Connection, keys: Collection[PurchaseKey]) -> dict[UUID, list[SoldTicket]]:
+    """Read the tickets of each purchase, by the id of the purchase, in the order in which they were issued."""
+    found: dict[UUID, list[SoldTicket]] = {purchase_id: [] for _, purchase_id in keys}
+    its_key = sa.tuple_(tickets.c.event_id, tickets.c.purchase_id)
+    for sold in _find_tickets(connection, [its_key.in_(keys)])[::-1]:
+        found[sold.ticket.purchase_id].append(sold)
+    return found
 
 
 def tickets_of_holder(connection: Connection, event_id: UUID, holder: Holder) -> list[SoldTicket]:
@@ -153,8 +169,14 @@ def list_tickets(
 def _find_tickets(
     connection: Connection, conditions: Sequence[Condition], limit: int | None = None
 ) -> list[SoldTicket]:
-    query = _SOLD.where(*conditions).order_by(tickets.c.ticket_id.desc()).limit(limit)
-    rows = connection.execute(query).all()
+    return _sold_tickets(connection, _rows(connection, conditions, limit))
+
+
+def _rows(connection: Connection, conditions: Sequence[Condition], limit: int | None = None) -> Sequence[Row[Any]]:
+    return connection.execute(_SOLD.where(*conditions).order_by(tickets.c.ticket_id.desc()).limit(limit)).all()
+
+
+def _sold_tickets(connection: Connection, rows: Sequence[Row[Any]]) -> list[SoldTicket]:
     # Each event is read once, not with every ticket: descriptions are long.
     by_id = find_events(connection, {row.event_id for row in rows}) if rows else {}
     # Read after the events: a change that commits in between is then seen twice, and never missed.

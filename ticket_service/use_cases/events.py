@@ -21,11 +21,12 @@ from ticket_service.domain.refusals import event_not_found, request_id_reused
 from ticket_service.domain.terms import full_refund_until, replace_terms
 from ticket_service.store import changes, outbox
 from ticket_service.store import events as store
-from ticket_service.store.access import event_administered_by, event_visible_to
+from ticket_service.store.access import event_administered_by
 from ticket_service.store.event_sales import count_cancellations, count_ticket_refunds, sales_lines
 from ticket_service.store.holds import count_refunds_due
 from ticket_service.store.past_terms import find_past_terms, insert_past_terms
 from ticket_service.store.requests import RequestKey, claim
+from ticket_service.use_cases.batched_reads import BatchedReads
 from ticket_service.use_cases.logos import check_logo
 from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
@@ -53,6 +54,7 @@ class Events:
         on_change: Callable[[], None],
     ) -> None:
         self._database = database
+        self._reads: BatchedReads[UUID, Event] = BatchedReads(database, "event reads", store.find_events)
         self._changes = changes
         self._rules = rules
         self._clock = clock
@@ -89,8 +91,8 @@ class Events:
 
     async def get(self, caller: Caller, event_id: UUID) -> Event:
         """Read one event that `caller` may see; raise EVENT_NOT_FOUND if there is none."""
-        visible = event_visible_to(caller)
-        return await self._database.run(lambda c: _found(store.find_event(c, event_id, visible), event_id))
+        event = await self._reads.get(event_id)
+        return _found(event if event is not None and event.is_visible_to(caller) else None, event_id)
 
     async def list(
         self, caller: Caller, query: EventQuery, after: tuple[datetime, UUID] | None, limit: int

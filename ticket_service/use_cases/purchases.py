@@ -1,4 +1,4 @@
-"""Read purchases. Every query selects only rows that the caller may see, so a foreign purchase is not found."""
+"""Read purchases. A foreign purchase, which the caller may not see, is not found."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy.engine import Connection
 
 from ticket_service.adapters.providers import PROVIDERS
+from ticket_service.domain.access import sees
 from ticket_service.domain.changes import person_search
 from ticket_service.domain.disputes import Dispute
 from ticket_service.domain.outside_refunds import OutsideRefund
@@ -16,9 +17,10 @@ from ticket_service.domain.queries import DisputeQuery, PurchaseQuery
 from ticket_service.domain.refusals import purchase_not_found
 from ticket_service.domain.tickets import SoldTicket
 from ticket_service.store import disputes, outside_refunds
-from ticket_service.store.access import purchase_visible_to
-from ticket_service.store.purchases import find_purchase, list_purchases
-from ticket_service.store.tickets import tickets_of_purchase
+from ticket_service.store.events import organizers_of
+from ticket_service.store.purchases import list_purchases, read_purchases
+from ticket_service.store.tickets import tickets_of_purchases
+from ticket_service.use_cases.batched_reads import BatchedReads
 from ticket_service.use_cases.changes import record_search
 from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
@@ -35,6 +37,12 @@ class ReadPurchase:
     tickets: Sequence[SoldTicket]
     disputes: Sequence[Dispute]
     outside_refunds: Sequence[OutsideRefund]
+    # The organizer of the event.
+    organizer_id: str
+
+    def is_visible_to(self, caller: Caller) -> bool:
+        """Return whether the caller may see the purchase: the buyer, a service, an operator, or the event's organizer."""
+        return sees(caller, self.purchase.user_id, self.organizer_id)
 
 
 class Purchases:
@@ -42,24 +50,15 @@ class Purchases:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
+        self._reads: BatchedReads[UUID, ReadPurchase] = BatchedReads(database, "purchase reads", _read)
         self._clock = clock
 
     async def get(self, caller: Caller, purchase_id: UUID) -> ReadPurchase:
         """Read one purchase that `caller` may see; raise PURCHASE_NOT_FOUND if there is none."""
-
-        def work(connection: Connection) -> ReadPurchase:
-            purchase = find_purchase(connection, purchase_id, purchase_visible_to(caller))
-            if purchase is None:
-                raise purchase_not_found(purchase_id)
-            key = purchase.event_id, purchase_id
-            return ReadPurchase(
-                purchase,
-                tickets_of_purchase(connection, *key),
-                disputes.of_purchase(connection, *key),
-                outside_refunds.of_purchase(connection, *key),
-            )
-
-        return await self._database.run(work)
+        read = await self._reads.get(purchase_id)
+        if read is None or not read.is_visible_to(caller):
+            raise purchase_not_found(purchase_id)
+        return read
 
     async def list(self, caller: Caller, query: PurchaseQuery, before: UUID | None, limit: int) -> Sequence[Purchase]:
         """Read up to `limit` purchases that `caller` may see, newest first."""
@@ -74,3 +73,21 @@ class Purchases:
     ) -> Sequence[Dispute]:
         """Read up to `limit` disputes of events that `caller` administers, newest first."""
         return await self._database.read(lambda c: disputes.list_disputes(c, caller, query, before, limit))
+
+
+def _read(connection: Connection, purchase_ids: Sequence[UUID]) -> dict[UUID, ReadPurchase]:
+    found = read_purchases(connection, purchase_ids)
+    keys = [(purchase.event_id, purchase.purchase_id) for purchase in found]
+    tickets = tickets_of_purchases(connection, keys)
+    organizers = organizers_of(connection, {event_id for event_id, _ in keys})
+    disputed, refunded = disputes.of_purchases(connection, keys), outside_refunds.of_purchases(connection, keys)
+    return {
+        purchase.purchase_id: ReadPurchase(
+            purchase,
+            tickets[purchase.purchase_id],
+            [one for one in disputed if one.purchase_id == purchase.purchase_id],
+            [one for one in refunded if one.purchase_id == purchase.purchase_id],
+            organizers[purchase.event_id],
+        )
+        for purchase in found
+    }

@@ -1,4 +1,4 @@
-"""Read tickets. Every query selects only rows that the caller may see, so a foreign ticket is not found."""
+"""Read tickets. A foreign ticket, which the caller may not see, is not found."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -13,12 +13,12 @@ from ticket_service.domain.tickets import SoldTicket
 from ticket_service.store.access import ticket_visible_to
 from ticket_service.store.contacts import addresses_of_holders
 from ticket_service.store.tickets import (
-    find_ticket,
-    find_ticket_by_code,
+    find_tickets,
     list_tickets,
     tickets_of_holder,
     tickets_of_purchase,
 )
+from ticket_service.use_cases.batched_reads import BatchedReads
 from ticket_service.use_cases.changes import record_search
 from ticketing.chassis.callers import Caller
 from ticketing.chassis.clock import Clock
@@ -30,20 +30,21 @@ class Tickets:
 
     def __init__(self, database: Database, organizer: CalendarOrganizer, clock: Clock) -> None:
         self._database = database
+        self._reads = BatchedReads(database, "ticket reads", find_tickets)
         self._organizer = organizer
         self._clock = clock
 
     async def get(self, caller: Caller, ticket_id: UUID) -> SoldTicket:
         """Read one ticket that `caller` may see; raise TICKET_NOT_FOUND if there is none."""
-        sold = await self._database.run(lambda c: find_ticket(c, ticket_id, ticket_visible_to(caller)))
-        if sold is None:
+        sold = await self._reads.get(ticket_id)
+        if sold is None or not sold.is_visible_to(caller):
             raise ticket_not_found(ticket_id)
         return sold
 
     async def get_by_code(self, caller: Caller, code: str, code_digest: bytes) -> SoldTicket:
         """Read the ticket with this current code, if `caller` may see it; raise TICKET_NOT_FOUND otherwise."""
-        sold = await self._database.run(lambda c: find_ticket_by_code(c, code_digest, ticket_visible_to(caller)))
-        if sold is None:
+        sold = await self._reads.get(code_digest)
+        if sold is None or not sold.is_visible_to(caller):
             raise ticket_code_not_found(code)
         return sold
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.selling.rows import make_event
 from ticket_service.domain.events import DEFAULT_REFUND_TIERS, MAX_PRICE, EventStatus, Offer, RefundTier, TicketType
+from ticketing.chassis.callers import Caller, Role
 
 EVENT = make_event()
 LEAST = timedelta(microseconds=1)
@@ -20,6 +21,22 @@ def test_a_published_event_is_complete_once_it_has_ended():
 @pytest.mark.parametrize("status", [EventStatus.DRAFT, EventStatus.CANCELLED])
 def test_other_events_keep_their_status_after_their_end(status):
     assert replace(EVENT, status=status).status_at(EVENT.end_time + LEAST) is status
+
+
+@pytest.mark.parametrize(
+    ("subject", "role", "sees_drafts"),
+    [
+        ("olga", Role.ORGANIZER, True),
+        ("oscar", Role.ORGANIZER, False),
+        ("olga", Role.USER, False),
+        ("shop", Role.SERVICE, False),
+        ("root", Role.OPERATOR, True),
+    ],
+)
+def test_only_its_organizer_and_operators_see_a_draft(subject, role, sees_drafts):
+    caller = Caller(subject, frozenset({role}))
+    assert replace(EVENT, status=EventStatus.DRAFT).is_visible_to(caller) is sees_drafts
+    assert all(replace(EVENT, status=one).is_visible_to(caller) for one in EventStatus if one is not EventStatus.DRAFT)
 
 
 def test_an_event_has_at_most_one_offer_of_a_type():
