@@ -1,6 +1,6 @@
-"""Compare two processes of a service with one, and split the CPU time: `python -m benchmarks.processes`.
+"""Compare several processes of a service with one, and split the CPU time: `python -m benchmarks.processes`.
 
-The program takes two minutes and needs Linux.
+The program takes three minutes and needs Linux.
 """
 
 import os
@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from benchmarks.testbed import Testbed, publish, running_testbed, sell
 from dev.clients import free_ports
 
 DEVICES, CALLERS = 200, 64
+COUNTS = (1, 2, 4)
 # No measured machine admits more scans in a second.
-MAX_SCANS_PER_SECOND = 5_000
+MAX_SCANS_PER_SECOND = 7_000
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -69,38 +70,46 @@ def measure(testbed: Testbed, plan: LoadPlan) -> Cost:
 
 
 def compare(
-    testbed: Testbed, name: str, plan: Callable[[], LoadPlan], second: tuple[str, int], rounds: int
+    testbed: Testbed, name: str, plan: Callable[[], LoadPlan], ports: Sequence[int], rounds: int
 ) -> Iterator[str]:
-    """Compare one process with two in turns; yield the comparison and the CPU time of one process."""
-    one, two = list[Cost](), list[Cost]()
+    """Compare one process with several in turns; yield the comparisons and the CPU time of one process.
+
+    `ports` are those of the processes beside the first one.
+    """
+    costs: dict[int, list[Cost]] = {count: [] for count in COUNTS}
     for _ in range(rounds):
-        one.append(measure(testbed, plan()))
-        next_plan = plan()
-        two.append(measure(testbed, replace(next_plan, addresses=[*next_plan.addresses, second])))
-    row = Comparison(f"{name}, two processes", [s.rate for s in two], [s.rate for s in one], "one", "")
-    yield table([row])
-    cores, rate = os.cpu_count() or 1, statistics.median(s.rate for s in one)
+        for count, measured in costs.items():
+            its = plan()
+            others = [("127.0.0.1", port) for port in ports[: count - 1]]
+            measured.append(measure(testbed, replace(its, addresses=[*its.addresses, *others])))
+    rates = {count: [cost.rate for cost in measured] for count, measured in costs.items()}
+    yield table(
+        [Comparison(f"{name}, {count} processes", rates[count], rates[1], "one", "") for count in COUNTS if count > 1]
+    )
+    cores, rate = os.cpu_count() or 1, statistics.median(rates[1])
     yield f"One process: CPU microseconds per answer ({name}); {cores} cores have {1e6 * cores / rate:,.0f}:\n"
-    costs = {
-        component: 1e6 * statistics.median(s.cpu_seconds.get(component, 0) for s in one)
-        for component in one[-1].cpu_seconds
+    used = {
+        component: 1e6 * statistics.median(cost.cpu_seconds.get(component, 0) for cost in costs[1])
+        for component in costs[1][-1].cpu_seconds
     }
-    for component, cost in sorted(costs.items(), key=lambda entry: -entry[1]):
-        yield f"- {component}: {cost:.0f}"
+    for component, microseconds in sorted(used.items(), key=lambda entry: -entry[1]):
+        yield f"- {component}: {microseconds:.0f}"
     yield ""
 
 
 def main() -> int:
     """Run the comparisons and print them."""
     given = round_options("benchmarks.processes", __doc__).parse_args()
+    modules = ("ticket_service", "scan_service")
     with running_testbed() as testbed:
-        ports = free_ports(2)
-        first = dict(testbed.services)
-        for module, port in zip(("ticket_service", "scan_service"), ports, strict=True):
-            testbed.start(module, port)
-        second = {f"{module}, the second": process for module, process in testbed.services.items()}
+        processes = dict(testbed.services)
+        ports: dict[str, list[int]] = {module: free_ports(max(COUNTS) - 1) for module in modules}
+        for module in modules:
+            for number, port in enumerate(ports[module], 2):
+                testbed.start(module, port)
+                processes[f"{module}, number {number}"] = testbed.services[module]
         testbed.services.clear()
-        testbed.services.update(first | second)
+        testbed.services.update(processes)
 
         def scans() -> LoadPlan:
             event = publish(testbed)
@@ -110,8 +119,8 @@ def main() -> int:
         def purchases() -> LoadPlan:
             return purchase_plan(testbed, [publish(testbed)], CALLERS, given.seconds)
 
-        for name, plan, port in (("scans", scans, ports[1]), ("purchases", purchases, ports[0])):
-            print(*compare(testbed, name, plan, ("127.0.0.1", port), given.rounds), sep="\n", flush=True)
+        for name, plan, module in (("scans", scans, "scan_service"), ("purchases", purchases, "ticket_service")):
+            print(*compare(testbed, name, plan, ports[module], given.rounds), sep="\n", flush=True)
     return 0
 
 

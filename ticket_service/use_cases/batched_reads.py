@@ -3,13 +3,15 @@
 A transaction of its own takes 1 to 3 ms of CPU time for each read, most of it for the round trips and not for the object.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 from sqlalchemy.engine import Connection
 
 from ticketing.chassis.batcher import Batcher
-from ticketing.chassis.database import Database
+from ticketing.chassis.database import MAX_SECONDS, Database
+from ticketing.chassis.failures import dependency_unavailable
 
 Key = TypeVar("Key")
 Found = TypeVar("Found")
@@ -41,7 +43,12 @@ class BatchedReads(Generic[Key, Found]):
         Raises:
             Failure: OVERLOADED or DEPENDENCY_UNAVAILABLE, as `Database.run` does.
         """
-        return await self._batcher.submit(key)
+        try:
+            # While the server hangs, each batch takes all of this time; a read waits for no second one.
+            async with asyncio.timeout(MAX_SECONDS):
+                return await self._batcher.submit(key)
+        except TimeoutError as error:
+            raise dependency_unavailable("database") from error
 
     async def _read(self, keys: Sequence[Key]) -> Sequence[Found | None]:
         found = await self._database.run(lambda connection: self._find(connection, keys))

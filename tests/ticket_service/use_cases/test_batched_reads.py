@@ -13,8 +13,10 @@ from tests.selling.rows import sold
 from ticket_service.domain.calendar_entries import organizer_of
 from ticket_service.store.tables import tickets
 from ticket_service.store.tickets import find_tickets
+from ticket_service.use_cases import batched_reads
 from ticket_service.use_cases.batched_reads import BatchedReads
 from ticket_service.use_cases.tickets import Tickets
+from ticketing.chassis import database as chassis_database
 from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.database import Database
 from ticketing.chassis.failures import Failure
@@ -52,6 +54,23 @@ async def test_reads_during_a_transaction_share_the_next_one(database: Database)
     names.gate.set()
     assert await asyncio.gather(first, *others) == ["number 1", "number 2", "number 3", "number 2", None]
     assert names.batches == [[1], [2, 3, 2, 100]]
+
+
+async def test_no_read_waits_for_more_than_one_batch_of_a_hanging_server(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Names()
+    reads = BatchedReads(database, "test", names.find)
+    monkeypatch.setattr(chassis_database, "MAX_SECONDS", SECONDS)
+    monkeypatch.setattr(batched_reads, "MAX_SECONDS", 0.2)
+    names.gate.clear()
+    first = asyncio.create_task(reads.get(1))
+    assert await asyncio.to_thread(names.begun.wait, SECONDS)
+    answers = await asyncio.gather(first, reads.get(2), reads.get(3), return_exceptions=True)
+    names.gate.set()
+    assert [getattr(answer, "reason", answer) for answer in answers] == ["DEPENDENCY_UNAVAILABLE"] * 3
+    assert await reads.get(4) == "number 4"
+    assert names.batches == [[1], [4]]
 
 
 async def test_a_damaged_row_fails_alone(database: Database) -> None:
