@@ -19,6 +19,14 @@ def sees(caller: Caller, holder: str, organizer_id: str) -> bool:
     return is_theirs or caller.is_any(Role.SERVICE, Role.OPERATOR)
 
 
+def listed_user(caller: Caller, user_id: str) -> str | None:
+    """Return the only user whose rows a list with this `user_id` selects, if the caller may see all of them; else None."""
+    lists_all = caller.is_any(Role.ORGANIZER, Role.SERVICE, Role.OPERATOR)
+    wanted = user_id or ("" if lists_all else caller.subject)
+    sees_all = caller.subject == wanted or caller.is_any(Role.SERVICE, Role.OPERATOR)
+    return wanted if wanted and sees_all else None
+
+
 def acts_as(caller: Caller, user_id: str) -> bool:
     """Return whether the caller may act as a user: an operator acts for nobody, also not for the operator's own user."""
     return caller.subject == user_id and caller.is_any(Role.USER, Role.ORGANIZER, Role.SERVICE)

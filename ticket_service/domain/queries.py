@@ -10,8 +10,8 @@ from uuid import UUID
 from ticket_service.domain.cancellations import CancellationStatus
 from ticket_service.domain.disputes import DisputeStatus
 from ticket_service.domain.events import EventStatus, EventType
-from ticket_service.domain.purchases import PurchaseStatus
-from ticket_service.domain.tickets import TicketStatus
+from ticket_service.domain.purchases import Purchase, PurchaseStatus
+from ticket_service.domain.tickets import SoldTicket, TicketStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,16 @@ class PurchaseQuery:
     email: str = ""
     status: PurchaseStatus | None = None
 
+    @property
+    def is_of_user_alone(self) -> bool:
+        """Return whether the filter is one of user, event and status, all of which a purchase itself shows."""
+        return not self.payment_id and not self.email
+
+    def selects(self, purchase: Purchase) -> bool:
+        """Return whether the filter selects a purchase of its user."""
+        is_of_event = self.event_id is None or purchase.event_id == self.event_id
+        return is_of_event and (self.status is None or purchase.status is self.status)
+
 
 @dataclass(frozen=True, slots=True)
 class TicketQuery:
@@ -46,6 +56,16 @@ class TicketQuery:
     email: str = ""
     # A text that describes the holder, for a search within one event, as gates look tickets up.
     holder: str = ""
+
+    @property
+    def is_of_user_alone(self) -> bool:
+        """Return whether the filter is one of user, event and status, all of which a ticket itself shows."""
+        return not self.email and not self.holder
+
+    def selects(self, sold: SoldTicket, now: datetime) -> bool:
+        """Return whether the filter selects a ticket of its user, with the status as of `now`."""
+        is_of_event = self.event_id is None or sold.event.event_id == self.event_id
+        return is_of_event and (self.status is None or sold.status_at(now) is self.status)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from ticket_service.domain.queries import PurchaseQuery
 from ticket_service.store.access import ANY, Condition, purchase_of_user, purchase_visible_to
 from ticket_service.store.contacts import purchases_of_address
 from ticket_service.store.tables import events, payments, purchases
+from ticket_service.store.users import MAX_OF_USER, wanted_users
 from ticketing.chassis.callers import Caller
 
 _ITS_KEY: Final = sa.tuple_(purchases.c.event_id, purchases.c.purchase_id)
@@ -28,6 +29,17 @@ def find_purchase(connection: Connection, purchase_id: UUID, condition: Conditio
 def read_purchases(connection: Connection, purchase_ids: Collection[UUID]) -> list[Purchase]:
     """Read purchases by their ids."""
     return find_purchases(connection, [purchases.c.purchase_id.in_(purchase_ids)])
+
+
+def purchases_of_users(connection: Connection, user_ids: Collection[str]) -> dict[str, list[Purchase]]:
+    """Read the purchases of each user, newest first; leave out the users with more than MAX_OF_USER."""
+    found: dict[str, list[Purchase]] = {user_id: [] for user_id in user_ids}
+    user = wanted_users(user_ids)
+    newest = sa.select(purchases).where(purchases.c.user_id == user.c.user_id).order_by(purchases.c.purchase_id.desc())
+    first = newest.limit(MAX_OF_USER + 1).lateral()
+    for row in connection.execute(sa.select(first).select_from(user).join(first, sa.true())):
+        found[row.user_id].append(purchase_of(row))
+    return {user_id: its for user_id, its in found.items() if len(its) <= MAX_OF_USER}
 
 
 def list_purchases(

@@ -24,6 +24,7 @@ from ticket_service.store.look_ups import MAX_CANDIDATES
 from ticket_service.store.look_ups import find_tickets as find_held
 from ticket_service.store.past_terms import find_past_terms
 from ticket_service.store.tables import cancellations, events, purchases, tickets
+from ticket_service.store.users import MAX_OF_USER, wanted_users
 from ticketing.chassis.callers import Caller
 
 # The id of an event and that of one of its purchases.
@@ -117,6 +118,25 @@ def tickets_of_purchases(connection: Connection, keys: Collection[PurchaseKey]) 
     its_key = sa.tuple_(tickets.c.event_id, tickets.c.purchase_id)
     for sold in _find_tickets(connection, [its_key.in_(keys)])[::-1]:
         found[sold.ticket.purchase_id].append(sold)
+    return found
+
+
+def tickets_of_users(connection: Connection, user_ids: Collection[str]) -> dict[str, list[SoldTicket]]:
+    """Read the tickets of each user, newest first; leave out the users with more than MAX_OF_USER."""
+    user = wanted_users(user_ids)
+    # Without an order, the index on the user ends the search at the limit, however many tickets a user has.
+    its_key = sa.select(tickets.c.event_id, tickets.c.ticket_id).where(tickets.c.user_id == user.c.user_id)
+    first = its_key.limit(MAX_OF_USER + 1).lateral()
+    keys: dict[str, list[tuple[UUID, UUID]]] = {user_id: [] for user_id in user_ids}
+    named = sa.select(user.c.user_id, first).select_from(user).join(first, sa.true())
+    for user_id, event_id, ticket_id in connection.execute(named):
+        keys[user_id].append((event_id, ticket_id))
+    few = {user_id: its for user_id, its in keys.items() if len(its) <= MAX_OF_USER}
+    found: dict[str, list[SoldTicket]] = {user_id: [] for user_id in few}
+    if wanted := [key for its in few.values() for key in its]:
+        for sold in _find_tickets(connection, [sa.tuple_(tickets.c.event_id, tickets.c.ticket_id).in_(wanted)]):
+            # A ticket that was transferred meanwhile has another holder.
+            found.get(sold.ticket.user_id, []).append(sold)
     return found
 
 

@@ -23,7 +23,7 @@ MAX_WAITING: Final = 1_024
 
 
 class BatchedReads(Generic[Key, Found]):
-    """The reads of one kind of object; `find` returns the objects of some keys, and leaves unknown keys out.
+    """The reads of one kind of object; `find` returns the objects of some different keys, and leaves unknown keys out.
 
     A batch has the keys of several callers, so a use case decides afterwards which objects its caller may see.
     """
@@ -51,5 +51,6 @@ class BatchedReads(Generic[Key, Found]):
             raise dependency_unavailable("database") from error
 
     async def _read(self, keys: Sequence[Key]) -> Sequence[Found | None]:
-        found = await self._database.run(lambda connection: self._find(connection, keys))
+        unique = list(dict.fromkeys(keys))
+        found = await self._database.run(lambda connection: self._find(connection, unique))
         return [found.get(key) for key in keys]

@@ -1,6 +1,6 @@
 import pytest
 
-from ticket_service.domain.access import administers, organizer_of, sees
+from ticket_service.domain.access import administers, listed_user, organizer_of, sees
 from ticketing.chassis.callers import Caller, Role
 
 
@@ -35,3 +35,22 @@ def test_organizers_administer_their_events_and_services_all(subject, role, orga
 )
 def test_holders_and_organizers_see_their_own_and_backends_all(subject, role, sees_it):
     assert sees(Caller(subject, frozenset({role})), "alice", "olga") is sees_it
+
+
+@pytest.mark.parametrize(
+    ("subject", "role", "user_id", "listed"),
+    [
+        ("alice", Role.USER, "", "alice"),
+        ("alice", Role.USER, "alice", "alice"),
+        ("alice", Role.USER, "bob", None),
+        ("olga", Role.ORGANIZER, "", None),
+        # An organizer sees the tickets of a user for own events only.
+        ("olga", Role.ORGANIZER, "alice", None),
+        ("olga", Role.ORGANIZER, "olga", "olga"),
+        ("shop", Role.SERVICE, "", None),
+        ("shop", Role.SERVICE, "alice", "alice"),
+        ("root", Role.OPERATOR, "alice", "alice"),
+    ],
+)
+def test_a_list_of_one_user_shows_all_rows_of_that_user(subject, role, user_id, listed):
+    assert listed_user(Caller(subject, frozenset({role})), user_id) == listed

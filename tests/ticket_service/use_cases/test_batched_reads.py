@@ -53,7 +53,7 @@ async def test_reads_during_a_transaction_share_the_next_one(database: Database)
     await asyncio.sleep(0)
     names.gate.set()
     assert await asyncio.gather(first, *others) == ["number 1", "number 2", "number 3", "number 2", None]
-    assert names.batches == [[1], [2, 3, 2, 100]]
+    assert names.batches == [[1], [2, 3, 100]]
 
 
 async def test_no_read_waits_for_more_than_one_batch_of_a_hanging_server(
