@@ -46,7 +46,10 @@ def limit_few(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
 
 
 def filters(statuses: Iterable[S], event_ids: Sequence[UUID]) -> list[tuple[S | None, UUID | None]]:
-    return [(None, None), *((status, None) for status in statuses), *((None, event_id) for event_id in event_ids)]
+    wanted: list[tuple[S | None, UUID | None]] = [(None, None)]
+    wanted += ((status, None) for status in statuses)
+    wanted += ((None, event_id) for event_id in event_ids)
+    return wanted
 
 
 async def sell_all_kinds(database: Database, clock: SettableClock) -> list[UUID]:
