@@ -79,7 +79,7 @@ class BenchmarkRun:
             ours.append(1000 * percentile(LoadGenerator(plan).run().latencies, 99))
             baseline.append(1000 * percentile(LoadGenerator(self.echo_plan(plan)).run().latencies, 99))
         name = f"scans, {devices} devices, p99 in ms at {rate:,.0f} a second"
-        return Comparison(name, ours, baseline, "echo", "at most 8")
+        return Comparison(name, ours, baseline, "echo", "at most 5")
 
     def compare_purchases(self) -> Iterator[Comparison]:
         """Compare the purchase rates of one event and of many, and of PostgreSQL alone."""
@@ -93,7 +93,7 @@ class BenchmarkRun:
             many.append(LoadGenerator(purchase_plan(self.testbed, events, CALLERS, self.seconds)).run().rate)
         name = f"purchases, hot event, {CALLERS} callers"
         yield Comparison(name, hot, database, f"pgbench, {CLIENTS} clients", "at least 1.6")
-        yield Comparison(name, hot, baseline, "echo", "at least 0.42")
+        yield Comparison(name, hot, baseline, "echo", "at least 0.36, aim 0.42")
         yield Comparison(f"purchases, {HOT_EVENTS} events", many, hot, "hot event", "at least 1")
 
     def compare_uploads(self) -> Iterator[Comparison]:
@@ -112,9 +112,9 @@ class BenchmarkRun:
             result = upload(self.testbed, event, uploaded, live)
             rates.append(result.scans_a_second)
             during_upload.append(1000 * percentile(result.live.latencies, 99))
-        target = [5_000.0] * len(rates)
+        target = [4_000.0] * len(rates)
         yield Comparison("uploaded offline scans, one stream", rates, target, "target", "at least 1")
-        yield Comparison("p99 of live scans during uploads, ms", during_upload, idle, "without uploads", "at most 2")
+        yield Comparison("p99 of live scans during uploads, ms", during_upload, idle, "without uploads", "at most 3")
 
     def rates(self) -> tuple[Sequence[float], Sequence[float]]:
         """Measure scans and purchases a second, one figure per round."""
@@ -135,9 +135,9 @@ class BenchmarkRun:
 
 def measure(bench: BenchmarkRun) -> Iterator[Comparison]:
     """Run every comparison, in the order of the table."""
-    many = bench.compare_scans(200, "at least 0.32, aim 0.45", run_plan, "raw generator")
+    many = bench.compare_scans(200, "at least 0.33, aim 0.45", run_plan, "raw generator")
     yield many
-    few = bench.compare_scans(16, "at least 0.18, aim 0.27", run_plan, "raw generator")
+    few = bench.compare_scans(16, "at least 0.25, aim 0.3", run_plan, "raw generator")
     yield few
     yield bench.compare_scans(200, "at least 0.5", clients.run, "grpc.aio clients")
     yield bench.compare_scans(16, "at least 0.35", clients.run, "grpc.aio clients")
@@ -155,7 +155,7 @@ def compare_growth(bench: BenchmarkRun) -> Iterator[Comparison]:
     growth.settle(bench.testbed)
     for name, before, after in zip(("scans, 200 devices", "purchases, hot event"), small, bench.rates(), strict=True):
         stored = f"{growth.TICKETS:,} tickets and {growth.SCANS:,} scans stored"
-        yield Comparison(f"{name}, {stored}", after, before, "nearly empty", "at least 0.9")
+        yield Comparison(f"{name}, {stored}", after, before, "nearly empty", "at least 0.95")
 
 
 def feed_lines(testbed: Testbed) -> Iterator[str]:
@@ -166,7 +166,7 @@ def feed_lines(testbed: Testbed) -> Iterator[str]:
         LoadGenerator(purchase_plan(testbed, on_sale, CALLERS, 5)).run()
         lags = feed.lags(testbed, [event.event_id for event in on_sale])
         p50, p99 = _ms(lags, 50), _ms(lags, 99)
-        yield f"- lag of {len(lags):,} sales under full load, {count} on sale: p50 {p50}, p99 {p99} ms (target: 250)"
+        yield f"- lag of {len(lags):,} sales under full load, {count} on sale: p50 {p50}, p99 {p99} ms (target: 200)"
 
 
 def replication_line(rounds: int) -> str:
@@ -177,7 +177,7 @@ def replication_line(rounds: int) -> str:
         seconds = [feed.replication_seconds(testbed, event.event_id, FEED_TICKETS) for _ in range(rounds)]
     return (
         f"- {FEED_TICKETS:,} tickets replicated anew in {statistics.median(seconds):.1f} s"
-        f" ({min(seconds):.1f}-{max(seconds):.1f}; target: 5)"
+        f" ({min(seconds):.1f}-{max(seconds):.1f}; target: 4)"
     )
 
 
