@@ -47,6 +47,8 @@ def main() -> int:
     parser.add_argument("--pure", action="store_true", help="run only tests without a database")
     parser.add_argument("--list", action="store_true", help="print the results so far, and end")
     given = parser.parse_args()
+    if not given.guards and (missing := [path for path in given.paths if not (ROOT / path).exists()]):
+        parser.error(f"there is no module or folder {', '.join(missing)}")
     FOLDER.mkdir(exist_ok=True)
     if given.record:
         # Coverage slows tests down beyond the deadlines of hypothesis.
