@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
 STATEMENT: Final = "SQL"
+# The name of the thread that exports the last spans.
+STOPPING: Final = "tracing stop"
 # A stop waits no longer for a collector; the spans that are left are lost.
 FLUSH_SECONDS: Final = 2.0
 NO_PACKAGE: Final = (
@@ -90,7 +92,7 @@ class Tracing:
     def stop(self) -> None:
         """Export the spans that are left, for at most FLUSH_SECONDS."""
         # The processor's own limit is 30 s.
-        flushing = threading.Thread(target=self._processor.shutdown, name="tracing stop", daemon=True)
+        flushing = threading.Thread(target=self._processor.shutdown, name=STOPPING, daemon=True)
         flushing.start()
         flushing.join(FLUSH_SECONDS)
 
