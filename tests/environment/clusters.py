@@ -33,12 +33,13 @@ class Cluster:
         root.mkdir()
         self.layout = Layout(root)
         [self.port] = free_ports(1)
-        self.log = (log or root / "log").open("ab")
+        self.log = log or root / "log"
         self.launcher: Launcher = choose_launcher(find_programs(), self.layout, lock.fileno())
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._process = server.start(self.port, self.layout, self.launcher, self.log)
+        with self.log.open("ab") as log:
+            self._process = server.start(self.port, self.layout, self.launcher, log)
         eventually(self.answers)
 
     def stop(self, number: int = signal.SIGINT) -> None:
@@ -63,13 +64,14 @@ class Cluster:
         return database_url(f"postgresql://{USER}:{password}@127.0.0.1:{self.port}/{database}")
 
     def run(self, program: str, *arguments: str | Path) -> None:
-        process = self.launcher.start(
-            [self.launcher.programs / program, *arguments],
-            folder=self.layout.root,
-            output=self.log.fileno(),
-            death_signal=signal.SIGKILL,
-        )
-        assert process.wait(60) == 0, Path(self.log.name).read_text()
+        with self.log.open("ab") as log:
+            process = self.launcher.start(
+                [self.launcher.programs / program, *arguments],
+                folder=self.layout.root,
+                output=log,
+                death_signal=signal.SIGKILL,
+            )
+        assert process.wait(60) == 0, self.log.read_text()
 
 
 class Pair:
@@ -77,12 +79,15 @@ class Pair:
 
     def __init__(self, folder: Path, lock: IO[bytes]) -> None:
         self.primary = Cluster(folder / "a", lock)
-        server.create_cluster(self.primary.layout, self.primary.launcher, sync=False)
-        self.primary.start()
         self.replica = Cluster(folder / "b", lock)
-        self.replica.layout.cluster.mkdir(mode=0o700)
-        shutil.copy(self.primary.layout.password_file, self.replica.layout.password_file)
-        self._copy()
+        with ExitStack() as started:
+            started.callback(self.stop)
+            server.create_cluster(self.primary.layout, self.primary.launcher, sync=False)
+            self.primary.start()
+            self.replica.layout.cluster.mkdir(mode=0o700)
+            shutil.copy(self.primary.layout.password_file, self.replica.layout.password_file)
+            self._copy()
+            started.pop_all()
 
     def _copy(self) -> None:
         """Copy the files of the primary, and start the replica on them."""
@@ -124,7 +129,6 @@ class Pair:
     def stop(self) -> None:
         for cluster in (self.primary, self.replica):
             cluster.stop(signal.SIGQUIT)
-            cluster.log.close()
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,7 @@ import time
 import traceback
 from pathlib import Path
 
-# gRPC reads these when it is imported. Its handlers of fork() have ended a run: the database server is started beside the
-# threads of the clients.
-os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+# gRPC reads it when it is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from deploy.patroni.cluster import missing_packages

@@ -61,7 +61,6 @@ class Alone(OwnServers):
     def close(self) -> None:
         """End the server."""
         self.primary.stop(signal.SIGQUIT)
-        self.primary.log.close()
 
     def _use_log(self) -> bool:
         """Begin another file of the log, of which only a few exist."""

