@@ -1,5 +1,7 @@
 """The baseline: the gRPC servers, options, event loop and messages of the services, without any work behind them.
 
+gRPC's own environment variables are those of its caller, so that it also shows what gRPC does as it is installed.
+
 `python -m benchmarks.echo PORT SCAN PURCHASE` serves it. SCAN and PURCHASE are files with one serialized answer of each
 service, so that the answers of the echo have the same size.
 """

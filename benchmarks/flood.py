@@ -108,7 +108,7 @@ def main() -> int:
         # The flood scans at the same event, so that all devices compete for the same row.
         other = scan_plan(testbed, event, [victim] * FLOOD, 1, 0)
         one = LoadGenerator(replace(plan, messages=plan.messages[-1:], warm_up=0, connections=1)).run()
-        echo = testbed.start_echo(one.answers[0], b"")
+        echo = testbed.start_echo(one.answers[0], b"", {})
         seen = list(measure(testbed, plan, other, given.rounds, echo))
     rows = []
     for percent in (50, 99):

@@ -83,13 +83,13 @@ class Testbed:
         """Stop the last started process of a service."""
         stop(self.services[module])
 
-    def start_echo(self, scan: bytes, purchase: bytes) -> tuple[str, int]:
-        """Start the echo and return its address."""
+    def start_echo(self, scan: bytes, purchase: bytes, variables: Mapping[str, str]) -> tuple[str, int]:
+        """Start an echo with further environment variables; return its address."""
         port = free_ports(1)[0]
         paths = [self.directory / "scan.answer", self.directory / "purchase.answer"]
         for path, answer in zip(paths, (scan, purchase), strict=True):
             path.write_bytes(answer)
-        self._start([sys.executable, "-m", "benchmarks.echo", str(port), *map(str, paths)], dict(os.environ))
+        self._start([sys.executable, "-m", "benchmarks.echo", str(port), *map(str, paths)], {**os.environ, **variables})
         grpc.channel_ready_future(self.channel(f"127.0.0.1:{port}")).result(START_SECONDS)
         return "127.0.0.1", port
 

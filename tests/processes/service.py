@@ -14,6 +14,7 @@ from typing import Self
 import pytest
 
 from tests.environment import ROOT
+from ticketing.chassis.grpc_variables import VARIABLES
 
 START_SECONDS = 60
 STOP_SECONDS = 15
@@ -23,10 +24,12 @@ class ServiceProcess:
     """A process of a service, which logs its port; `root` is the checkout of its program."""
 
     def __init__(self, module: str, variables: Mapping[str, str], *arguments: str, root: Path = ROOT) -> None:
+        # A service sets the variables of gRPC itself.
+        inherited = {name: value for name, value in os.environ.items() if name not in VARIABLES}
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=root,
-            env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'protos'}", **variables},
+            env={**inherited, "PYTHONPATH": f"{root}{os.pathsep}{root / 'protos'}", **variables},
             stderr=subprocess.PIPE,
             text=True,
         )
