@@ -30,6 +30,7 @@ from ticket_service.store.sales import STATEMENTS
 from ticket_service.use_cases.cancellation_preview import CancellationPreviews
 from ticket_service.use_cases.cancellations import Cancellations
 from ticket_service.use_cases.changes import Changes
+from ticket_service.use_cases.confirmations import Confirmations
 from ticket_service.use_cases.contacts import Contacts
 from ticket_service.use_cases.erasures import Erasures
 from ticket_service.use_cases.event_cancellation import EventCancellations
@@ -42,6 +43,7 @@ from ticket_service.use_cases.holds import Holds
 from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import LOOK_SECONDS, SigningKeys
 from ticket_service.use_cases.look_ups import LookUps
+from ticket_service.use_cases.payment_records import PaymentRecords
 from ticket_service.use_cases.payments import Payments
 from ticket_service.use_cases.provider_sweeps import ProviderSweep, ProviderWork, UnconfiguredSweep
 from ticket_service.use_cases.purchases import Purchases
@@ -129,7 +131,8 @@ class App:
         providers = self._providers()
         hold = timedelta(seconds=self._settings.hold_seconds)
         sale_settings = SaleSettings(issuing, self._settings.max_per_purchase, hold, self._settings.customers)
-        holds = Holds(database, issuing, lambda: sale_settings.context(self._clock()), feed.wake)
+        records = PaymentRecords(issuing, lambda: sale_settings.context(self._clock()))
+        holds = Holds(database, records, lambda: sale_settings.context(self._clock()), feed.wake)
         self._sweep("holds", holds)
         reconciliation = Reconciliation(
             database, holds, self._clock, feed.wake, blocks_disputed=self._settings.blocks_disputed
@@ -137,7 +140,8 @@ class App:
         refunds = Refunds(database, providers, reconciliation, self._clock)
         self._sweep_providers("refunds", refunds)
         await self._reconcile(reconciliation)
-        payments = Payments(database, holds, providers, self._clock)
+        confirmations = Confirmations(database, records, self._clock, feed.wake)
+        payments = Payments(database, holds, confirmations, providers, self._clock)
         self._sweep_providers("payments", payments)
         changes = TicketChanges(
             cancellations,

@@ -30,6 +30,7 @@ from ticket_service.store import recoveries as store
 from ticket_service.use_cases.holds import Holds
 from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import SigningKeys
+from ticket_service.use_cases.payment_records import PaymentRecords
 from ticket_service.use_cases.reconciler import Reconciler
 from ticket_service.use_cases.reconciliation import Reconciliation
 from ticket_service.use_cases.recovery import Recoveries, Sources
@@ -115,7 +116,8 @@ class RecoverRun:
         looks = self._settings.looks
         window = looks.window if recovery.since is None else max(looks.window, self._clock() - recovery.since)
         sales = SaleSettings(issuing, self._settings.max_per_purchase, looks.interval, self._settings.customers)
-        holds = Holds(database, issuing, lambda: sales.context(self._clock()), lambda: None)
+        records = PaymentRecords(issuing, lambda: sales.context(self._clock()))
+        holds = Holds(database, records, lambda: sales.context(self._clock()), lambda: None)
         reconciliation = Reconciliation(
             database, holds, self._clock, lambda: None, blocks_disputed=self._settings.blocks_disputed
         )

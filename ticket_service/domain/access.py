@@ -13,6 +13,11 @@ def administers(caller: Caller, organizer_id: str) -> bool:
     return caller.is_any(Role.SERVICE) or organizer_of(caller) == organizer_id
 
 
+def may_report_payments(caller: Caller, organizer_id: str) -> bool:
+    """Return whether the caller may report payments of an organizer's events: that organizer, a service, an operator."""
+    return organizer_of(caller) == organizer_id or caller.is_any(Role.SERVICE, Role.OPERATOR)
+
+
 def sees(caller: Caller, holder: str, organizer_id: str) -> bool:
     """Return whether the caller may see what a user has of an event: that user, the organizer, a service, an operator."""
     is_theirs = caller.subject == holder or organizer_of(caller) == organizer_id

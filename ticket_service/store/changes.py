@@ -1,5 +1,7 @@
 """Statements on the audit trail. A record is written in the transaction of its change."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -15,22 +17,39 @@ from ticketing.chassis.ids import new_id
 from ticketing.chassis.logs import REQUEST_ID
 
 
+@dataclass(frozen=True, slots=True)
+class CallersChange:
+    """A change, its caller, and the id of the call that makes it."""
+
+    caller: Caller
+    request_id: str
+    change: Change
+
+
 def record(connection: Connection, caller: Caller, change: Change, now: datetime) -> None:
     """Record a change of `caller`, with the id of the call that this task serves."""
-    connection.execute(
-        sa.insert(changes).values(
-            event_id=change.event_id,
-            change_id=new_id(),
-            kind=change.kind,
-            purchase_id=change.purchase_id,
-            ticket_id=change.ticket_id,
-            caller=caller.subject,
-            roles=sorted(caller.roles),
-            request_id=REQUEST_ID.get(),
-            details=change.details,
-            create_time=now,
-        )
-    )
+    record_all(connection, [CallersChange(caller, REQUEST_ID.get(), change)], now)
+
+
+def record_all(connection: Connection, made: Sequence[CallersChange], now: datetime) -> None:
+    """Record changes of several callers."""
+    rows = [
+        {
+            "event_id": one.change.event_id,
+            "change_id": new_id(),
+            "kind": one.change.kind,
+            "purchase_id": one.change.purchase_id,
+            "ticket_id": one.change.ticket_id,
+            "caller": one.caller.subject,
+            "roles": sorted(one.caller.roles),
+            "request_id": one.request_id,
+            "details": one.change.details,
+            "create_time": now,
+        }
+        for one in made
+    ]
+    if rows:
+        connection.execute(sa.insert(changes), rows)
 
 
 def recent_changes(connection: Connection, kind: ChangeKind, since: datetime, **key: UUID | str) -> list[datetime]:

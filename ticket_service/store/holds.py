@@ -8,7 +8,6 @@ from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from ticket_service.domain.holds import Payment, PaymentResult
@@ -18,17 +17,43 @@ from ticket_service.domain.secrets import Digests
 from ticket_service.domain.tickets import Ticket
 from ticket_service.store.purchases import purchase_of
 from ticket_service.store.tables import events, offers, payments, purchases, tickets
+from ticketing.chassis.arrays import array, ids, times
 
-_CHANGING: Final = (
-    "status",
-    "provider",
-    "payment_id",
-    "complete_time",
-    "due_time",
-    "payment_method",
-    "client_secret",
-    "decline_code",
-)
+_CHANGING_TEXTS: Final = ("status", "provider", "payment_id", "payment_method", "client_secret", "decline_code")
+
+_UPDATE_PURCHASES: Final = sa.text("""
+    UPDATE purchases
+    SET status = new.status, provider = new.provider, payment_id = new.payment_id, complete_time = new.complete_time,
+        due_time = new.due_time, payment_method = new.payment_method, client_secret = new.client_secret,
+        decline_code = new.decline_code
+    FROM unnest(
+        CAST(:purchase_ids AS uuid[]), CAST(:status AS text[]), CAST(:provider AS text[]),
+        CAST(:payment_id AS text[]), CAST(:complete_times AS timestamptz[]), CAST(:due_times AS timestamptz[]),
+        CAST(:payment_method AS text[]), CAST(:client_secret AS text[]), CAST(:decline_code AS text[])
+    ) AS new (purchase_id, status, provider, payment_id, complete_time, due_time, payment_method, client_secret,
+              decline_code)
+    WHERE purchases.event_id = :event_id AND purchases.purchase_id = new.purchase_id
+""")
+# Two transactions that insert the same payments wait for each other in one order.
+_INSERT_PAYMENTS: Final = sa.text("""
+    INSERT INTO payments (provider, payment_id, event_id, purchase_id, currency, amount, refund_due, create_time)
+    SELECT provider, payment_id, :event_id, purchase_id, currency, amount, refund_due, :now
+    FROM unnest(
+        CAST(:providers AS text[]), CAST(:payment_ids AS text[]), CAST(:purchase_ids AS uuid[]),
+        CAST(:currencies AS text[]), CAST(:amounts AS bigint[]), CAST(:refunds_due AS boolean[])
+    ) AS new (provider, payment_id, purchase_id, currency, amount, refund_due)
+    ORDER BY provider, payment_id
+    ON CONFLICT DO NOTHING
+    RETURNING provider, payment_id
+""")
+_PAID_PURCHASES: Final = sa.text("""
+    SELECT payments.provider, payments.payment_id, payments.purchase_id
+    FROM unnest(CAST(:providers AS text[]), CAST(:payment_ids AS text[])) AS wanted (provider, payment_id)
+    JOIN payments USING (provider, payment_id)
+""")
+
+# The provider of a payment and its id there.
+PaymentKey = tuple[str, str]
 
 
 def lock_purchases(connection: Connection, event_id: UUID, purchase_ids: Sequence[UUID]) -> list[Purchase]:
@@ -96,8 +121,20 @@ def _claim(connection: Connection, found: Sequence[Purchase], until: datetime) -
 
 def update_purchase(connection: Connection, purchase: Purchase) -> None:
     """Update a locked purchase."""
-    its = (purchases.c.event_id == purchase.event_id, purchases.c.purchase_id == purchase.purchase_id)
-    connection.execute(sa.update(purchases).where(*its).values({name: getattr(purchase, name) for name in _CHANGING}))
+    update_purchases(connection, [purchase])
+
+
+def update_purchases(connection: Connection, changed: Sequence[Purchase]) -> None:
+    """Update locked purchases of one event."""
+    if not changed:
+        return
+    columns = {
+        "purchase_ids": ids(purchase.purchase_id for purchase in changed),
+        "complete_times": times([purchase.complete_time for purchase in changed]),
+        "due_times": times([purchase.due_time for purchase in changed]),
+        **{name: array([getattr(purchase, name) for purchase in changed]) for name in _CHANGING_TEXTS},
+    }
+    connection.execute(_UPDATE_PURCHASES, {"event_id": changed[0].event_id, **columns})
 
 
 def update_counters(connection: Connection, inventory: Inventory) -> None:
@@ -129,36 +166,51 @@ def insert_tickets(connection: Connection, new: Sequence[Ticket], digests: Mappi
     connection.execute(sa.insert(tickets), rows)
 
 
+def key_of(payment: Payment) -> PaymentKey:
+    """Return the key of a payment."""
+    return payment.provider, payment.payment_id
+
+
 def paid_purchase(connection: Connection, payment: Payment) -> UUID | None:
     """Return the purchase of a recorded payment; None: the payment is not recorded."""
-    query = sa.select(payments.c.purchase_id).where(
-        payments.c.provider == payment.provider, payments.c.payment_id == payment.payment_id
-    )
-    found: UUID | None = connection.execute(query).scalar_one_or_none()
-    return found
+    return paid_purchases(connection, [payment]).get(key_of(payment))
+
+
+def paid_purchases(connection: Connection, wanted: Sequence[Payment]) -> dict[PaymentKey, UUID]:
+    """Return the purchases of those payments that are recorded."""
+    columns = {
+        "providers": array([payment.provider for payment in wanted]),
+        "payment_ids": array([payment.payment_id for payment in wanted]),
+    }
+    return {(row.provider, row.payment_id): row.purchase_id for row in connection.execute(_PAID_PURCHASES, columns)}
 
 
 def insert_payment(connection: Connection, payment: Payment, result: PaymentResult, now: datetime) -> bool:
-    """Insert a payment; return False if it is recorded already.
+    """Insert a payment; return False if it is recorded already."""
+    return not insert_payments(connection, [(payment, result)], now)
 
-    The statement waits for another transaction that is recording the same payment.
+
+def insert_payments(
+    connection: Connection, paid: Sequence[tuple[Payment, PaymentResult]], now: datetime
+) -> list[Payment]:
+    """Insert different payments of purchases of one event; return those that are recorded already.
+
+    The statement waits for other transactions that are recording the same payments.
     """
-    currency, amount = payment.paid
-    inserted = connection.execute(
-        insert(payments)
-        .values(
-            provider=payment.provider,
-            payment_id=payment.payment_id,
-            event_id=result.purchase.event_id,
-            purchase_id=result.purchase.purchase_id,
-            currency=currency,
-            amount=amount,
-            refund_due=result.refund_due,
-            create_time=now,
-        )
-        .on_conflict_do_nothing()
-    )
-    return inserted.rowcount == 1
+    if not paid:
+        return []
+    columns = {
+        "providers": array([payment.provider for payment, _ in paid]),
+        "payment_ids": array([payment.payment_id for payment, _ in paid]),
+        "purchase_ids": ids(result.purchase.purchase_id for _, result in paid),
+        "currencies": array([payment.paid[0] for payment, _ in paid]),
+        "amounts": array([payment.paid[1] for payment, _ in paid]),
+        "refunds_due": array([result.refund_due for _, result in paid]),
+    }
+    event_id = paid[0][1].purchase.event_id
+    rows = connection.execute(_INSERT_PAYMENTS, {"event_id": event_id, "now": now, **columns})
+    inserted = {(row.provider, row.payment_id) for row in rows}
+    return [payment for payment, _ in paid if key_of(payment) not in inserted]
 
 
 @dataclass(frozen=True, slots=True)

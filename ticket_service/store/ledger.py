@@ -1,5 +1,6 @@
 """Statements on the ledger."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Final
@@ -25,7 +26,13 @@ _ENTER_REFUND_OF: Final = sa.text("""
 
 def enter(connection: Connection, entry: LedgerEntry, now: datetime) -> None:
     """Insert an entry in the transaction that stores its effect."""
-    connection.execute(sa.insert(ledger).values(**asdict(entry), create_time=now))
+    enter_all(connection, [entry], now)
+
+
+def enter_all(connection: Connection, entries: Sequence[LedgerEntry], now: datetime) -> None:
+    """Insert entries in the transaction that stores their effects."""
+    if entries:
+        connection.execute(sa.insert(ledger), [asdict(entry) | {"create_time": now} for entry in entries])
 
 
 def enter_refund_of(connection: Connection, event_id: UUID, cancellation_id: UUID, now: datetime) -> None:

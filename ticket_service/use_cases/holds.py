@@ -17,27 +17,23 @@ from sqlalchemy.engine import Connection
 
 from ticket_service.domain import holds as domain
 from ticket_service.domain.changes import Change, ChangeKind
-from ticket_service.domain.holds import Payment, PaymentResult, lost_payment
-from ticket_service.domain.ledger import charge_entries, payment_entry, withdrawn_entry
-from ticket_service.domain.notifications import hold_expired, payment_refund_due, payment_refunded, purchase_completed
+from ticket_service.domain.holds import Payment, PaymentResult
+from ticket_service.domain.ledger import charge_entries, withdrawn_entry
+from ticket_service.domain.notifications import hold_expired, payment_refunded
 from ticket_service.domain.payments import MAX_POLL_INTERVAL, ChargeState, Progress
 from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
-from ticket_service.domain.refund_orders import order_of_payment
-from ticket_service.domain.refusals import event_not_found, payment_already_used, purchase_not_found
+from ticket_service.domain.refusals import purchase_not_found
 from ticket_service.domain.sales import Inventory, SaleContext
-from ticket_service.store import changes, ledger, outbox, refund_orders
+from ticket_service.store import changes, ledger, outbox
 from ticket_service.store import holds as store
-from ticket_service.store.access import Condition, event_administered_by, purchase_visible_to
-from ticket_service.store.customers import find_holdings
-from ticket_service.store.events import lock_event
+from ticket_service.store.access import Condition, purchase_visible_to
 from ticket_service.store.purchases import find_purchase
 from ticket_service.store.sale_counters import count_end
-from ticket_service.use_cases.issuing import Issuing
+from ticket_service.use_cases.payment_records import PaymentRecords, lock_inventory
 from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.callers import Caller
 from ticketing.chassis.database import Database, after_commit
 from ticketing.chassis.failures import Failure
-from ticketing.chassis.ids import new_id
 
 log = logging.getLogger(__name__)
 
@@ -53,79 +49,28 @@ class Holds:
 
     Args:
         database: the tickets database.
-        issuing: derives the digests of the tickets of a paid purchase.
+        records: stores the payments.
         context: returns the limits and the present time.
         on_change: called after each commit that may change the feed.
     """
 
     def __init__(
-        self, database: Database, issuing: Issuing, context: Callable[[], SaleContext], on_change: Callable[[], None]
+        self,
+        database: Database,
+        records: PaymentRecords,
+        context: Callable[[], SaleContext],
+        on_change: Callable[[], None],
     ) -> None:
         self._database = database
-        self._issuing = issuing
+        self._records = records
         self._context = context
         self._on_change = on_change
-
-    async def find_unpaid(self, caller: Caller, purchase_id: UUID, payment: Payment) -> Purchase | None:
-        """Return the purchase that a payment pays, before its charge is withdrawn for it.
-
-        Returns:
-            None: the payment is recorded already.
-
-        Raises:
-            Failure: PURCHASE_NOT_FOUND, PAYMENT_ALREADY_USED or PRICE_CHANGED.
-        """
-
-        def work(connection: Connection) -> Purchase | None:
-            purchase = find_purchase(connection, purchase_id, event_administered_by(caller))
-            if purchase is None:
-                raise purchase_not_found(purchase_id)
-            if _is_recorded(connection, purchase_id, payment):
-                return None
-            domain.check_paid(purchase, payment)
-            return purchase
-
-        return await self._database.run(work)
-
-    async def confirm(self, caller: Caller, purchase: Purchase, payment: Payment) -> Purchase | None:
-        """Record a payment that a service or the event's organizer reports; a repetition changes nothing.
-
-        The caller has withdrawn the charge of `purchase`. The places stay reserved until the payment is recorded, so
-        nobody else can take them in between.
-
-        Returns:
-            None: the payment is recorded. A purchase: another process has stored another charge meanwhile, so nothing
-            was recorded; the caller withdraws that charge and repeats the call.
-
-        Raises:
-            Failure: PURCHASE_NOT_FOUND, PAYMENT_ALREADY_USED or PRICE_CHANGED.
-        """
-        purchase_id = purchase.purchase_id
-
-        def work(connection: Connection) -> Purchase | None:
-            locked, inventory = lock_purchase(connection, purchase_id, event_administered_by(caller))
-            if _is_recorded(connection, purchase_id, payment):
-                return None
-            if domain.has_other_charge(locked, purchase):
-                return locked
-            now = self._context().now
-            if locked.status is PurchaseStatus.HELD:
-                _enter_withdrawal(connection, locked, now)
-            self._apply_payment(connection, locked, payment, inventory)
-            currency, amount = payment.paid
-            facts = {"payment_id": payment.payment_id, "currency_code": currency, "minor_units": amount}
-            _record(connection, caller, ChangeKind.PAYMENT_CONFIRMED, locked, now, facts)
-            return None
-
-        other = await self._database.run(work)
-        self._on_change()
-        return other
 
     async def record_progress(self, purchase: Purchase, progress: Progress) -> Purchase:
         """Record the state of a purchase's charge at its provider; return the purchase in its present state."""
 
         def work(connection: Connection) -> Purchase:
-            inventory = _lock_inventory(connection, purchase.event_id)
+            inventory = lock_inventory(connection, purchase.event_id)
             [locked] = store.lock_purchases(connection, purchase.event_id, [purchase.purchase_id])
             return self._record_progress(connection, locked, progress, inventory)
 
@@ -141,7 +86,7 @@ class Holds:
         """
 
         def work(connection: Connection) -> None:
-            inventory = _lock_inventory(connection, purchase.event_id)
+            inventory = lock_inventory(connection, purchase.event_id)
             [locked] = store.lock_purchases(connection, purchase.event_id, [purchase.purchase_id])
             if store.paid_purchase(connection, payment) is None:
                 self._apply_payment(connection, locked, payment, inventory)
@@ -153,7 +98,7 @@ class Holds:
         """Release a HELD purchase that `caller` may see; the caller has withdrawn the charge of `purchase`.
 
         Returns:
-            As `confirm`.
+            As `Confirmations.confirm`.
 
         Raises:
             Failure: PURCHASE_NOT_FOUND or ILLEGAL_TRANSITION.
@@ -208,7 +153,7 @@ class Holds:
 
     async def _expire(self, event_id: UUID, purchase_ids: list[UUID]) -> None:
         def work(connection: Connection) -> None:
-            inventory = _lock_inventory(connection, event_id)
+            inventory = lock_inventory(connection, event_id)
             locked = store.lock_purchases(connection, event_id, purchase_ids)
             # Another transaction may have completed or released a purchase before the event was locked.
             held = [purchase for purchase in locked if purchase.status is PurchaseStatus.HELD]
@@ -246,42 +191,14 @@ class Holds:
         self, connection: Connection, purchase: Purchase, payment: Payment, inventory: Inventory
     ) -> PaymentResult:
         """Store a payment together with its effect; return the effect."""
-        context = self._context()
-        now = context.now
-        # The customer may have bought other tickets since the hold ended.
-        holdings = find_holdings(connection, purchase, now) if purchase.status in domain.ENDED else None
-        result = domain.apply_payment(purchase, payment, inventory, context, holdings)
-        if not store.insert_payment(connection, payment, result, now):
-            # A purchase of another event, whose lock is another one, has recorded the payment since the look-up.
-            paid = store.paid_purchase(connection, payment)
-            raise payment_already_used(payment.payment_id, paid or purchase.purchase_id)
-        ledger.enter(connection, payment_entry(result.purchase, payment), now)
-        if result.refund_due:
-            if payment.provider != EXTERNAL:
-                refund_orders.insert(connection, order_of_payment(result.purchase, payment, new_id(), now))
-            notifications = payment_refund_due(result.purchase, payment.payment_id, payment.provider)
-        else:
-            notifications = purchase_completed(result.purchase, result.tickets)
-        store.update_purchase(connection, result.purchase)
-        digests = {ticket.ticket_id: self._issuing.digests(self._issuing.secrets(ticket)) for ticket in result.tickets}
-        store.insert_tickets(connection, result.tickets, digests)
-        outbox.write(connection, notifications, now)
-        store.update_counters(connection, inventory)
+        result = self._records.decide(connection, purchase, payment, inventory)
+        self._records.store(connection, [(payment, result)], inventory)
         return result
 
 
 def _enter_withdrawal(connection: Connection, held: Purchase, now: datetime) -> None:
     if held.payment_id is not None:
         ledger.enter(connection, withdrawn_entry(held), now)
-
-
-def _is_recorded(connection: Connection, purchase_id: UUID, payment: Payment) -> bool:
-    """Return whether a payment of a purchase is recorded; raise PAYMENT_ALREADY_USED if it pays another purchase."""
-    paid = store.paid_purchase(connection, payment)
-    if paid not in {None, purchase_id}:
-        raise payment_already_used(payment.payment_id, paid)
-    # After a recovery the shop repeats a payment whose id was lost: it must not look like a second one, to be refunded.
-    return paid is not None or store.paid_purchase(connection, lost_payment(purchase_id, payment.paid)) is not None
 
 
 def record_refund(connection: Connection, purchase: Purchase, payment: Payment, refund_id: str, now: datetime) -> None:
@@ -310,13 +227,6 @@ def lock_purchase(connection: Connection, purchase_id: UUID, condition: Conditio
     found = find_purchase(connection, purchase_id, condition)
     if found is None:
         raise purchase_not_found(purchase_id)
-    inventory = _lock_inventory(connection, found.event_id)
+    inventory = lock_inventory(connection, found.event_id)
     [purchase] = store.lock_purchases(connection, found.event_id, [purchase_id])
     return purchase, inventory
-
-
-def _lock_inventory(connection: Connection, event_id: UUID) -> Inventory:
-    event = lock_event(connection, event_id)
-    if event is None:
-        raise event_not_found(event_id)
-    return Inventory(event)

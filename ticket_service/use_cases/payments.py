@@ -21,6 +21,7 @@ from ticket_service.domain.purchases import EXTERNAL, Purchase, PurchaseStatus
 from ticket_service.domain.refusals import payment_processing, provider_not_configured, purchase_not_found
 from ticket_service.store.access import Condition, purchase_visible_to
 from ticket_service.store.purchases import find_purchase
+from ticket_service.use_cases.confirmations import Confirmations
 from ticket_service.use_cases.holds import Holds
 from ticketing.chassis.backoff import backoff_seconds
 from ticketing.chassis.callers import Caller
@@ -44,11 +45,14 @@ MAX_SWEEP: Final = 16
 
 
 class Payments:
-    """The use cases of charging purchases; `holds` records the payments."""
+    """The use cases of charging purchases; `holds` records what providers report, `confirmations` what callers do."""
 
-    def __init__(self, database: Database, holds: Holds, providers: Providers, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, holds: Holds, confirmations: Confirmations, providers: Providers, clock: Clock
+    ) -> None:
         self._database = database
         self._holds = holds
+        self._confirmations = confirmations
         self._providers = providers
         self._clock = clock
 
@@ -84,9 +88,10 @@ class Payments:
                 # The provider withdrew the charge. If it captured money nevertheless, this call records the payment.
                 await self._withdraw(purchase)
             return
-        unpaid = await self._holds.find_unpaid(caller, purchase_id, payment)
-        if unpaid is not None:
-            await self._withdraw_for(unpaid, lambda withdrawn: self._holds.confirm(caller, withdrawn, payment))
+        purchase = await self._confirmations.find(caller, purchase_id)
+        if _has_charge(purchase) and not await self._confirmations.check(purchase, payment):
+            return
+        await self._withdraw_for(purchase, lambda withdrawn: self._confirmations.confirm(caller, withdrawn, payment))
 
     async def release(self, caller: Caller, purchase_id: UUID) -> None:
         """Release a HELD purchase that `caller` may see.
@@ -185,7 +190,7 @@ class Payments:
         Raises:
             Failure: DEPENDENCY_UNAVAILABLE: the buyer may still be charged.
         """
-        if purchase.status is not PurchaseStatus.HELD or purchase.provider == EXTERNAL:
+        if not _has_charge(purchase):
             return
         progress = await self._provider(purchase).withdraw(charge_of(purchase))
         if progress.state is not ChargeState.WITHDRAWN:
@@ -211,6 +216,11 @@ class Payments:
         if purchase is None:
             raise purchase_not_found(purchase_id)
         return purchase
+
+
+def _has_charge(purchase: Purchase) -> bool:
+    """Return whether the provider may still charge the buyer."""
+    return purchase.status is PurchaseStatus.HELD and purchase.provider != EXTERNAL
 
 
 def _log_fields(purchase: Purchase, failure: Failure) -> dict[str, object]:

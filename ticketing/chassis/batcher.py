@@ -77,6 +77,11 @@ class Batcher(Generic[Request, Answer]):
         self._size, self._refused = BATCH_SIZE.labels(name), REFUSED.labels(name)
         WAITING.labels(name).set_function(self._waiting.__len__)
 
+    @property
+    def waiting(self) -> int:
+        """The number of requests that wait for a batch."""
+        return len(self._waiting)
+
     async def submit(self, request: Request) -> Answer:
         """Return the answer to `request` once its batch is processed.
 

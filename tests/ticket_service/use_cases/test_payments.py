@@ -20,7 +20,8 @@ from ticket_service.app import App
 from ticket_service.domain.notifications import Kind
 from ticket_service.domain.payments import MAX_POLL_INTERVAL, POLL_INTERVAL, SWEEPER_DELAY
 from ticket_service.store.tables import outbox
-from ticket_service.use_cases.holds import CLAIM, CLAIM_SPREAD_SECONDS, Holds
+from ticket_service.use_cases.confirmations import Confirmations
+from ticket_service.use_cases.holds import CLAIM, CLAIM_SPREAD_SECONDS
 from ticket_service.use_cases.payments import MAX_SWEEP
 from ticketing.tickets.v1 import event_pb2, event_service_pb2, purchase_pb2
 
@@ -369,14 +370,14 @@ async def test_an_external_payment_withdraws_the_charge(shop, event, stripe):
 
 async def test_no_other_buyer_gets_places_that_an_external_payment_pays(shop, event, monkeypatch):
     held = await shop.buy(event.event_id, quantity=3, payment_method_id=SECURE)
-    confirm = Holds.confirm
+    confirm = Confirmations.confirm
 
     async def confirm_late(*arguments: Any) -> Any:
         # The charge is withdrawn, and the payment is not recorded yet.
         assert (await refusal(shop.buy(event.event_id, ("user", "bob")))).reason == "SOLD_OUT"
         return await confirm(*arguments)
 
-    monkeypatch.setattr(Holds, "confirm", confirm_late)
+    monkeypatch.setattr(Confirmations, "confirm", confirm_late)
     done = await shop.report_payment(held, "pay-1")
     assert (done.status, len(done.tickets)) == (COMPLETED, 3)
 

@@ -21,9 +21,11 @@ from ticket_service.domain.sales import SaleContext
 from ticket_service.settings import Settings
 from ticket_service.store.events import find_event
 from ticket_service.store.purchases import find_purchase
+from ticket_service.use_cases.confirmations import Confirmations
 from ticket_service.use_cases.holds import Holds
 from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import SigningKeys
+from ticket_service.use_cases.payment_records import PaymentRecords
 from ticket_service.use_cases.payments import Payments
 from ticket_service.use_cases.provider_sweeps import ProviderSweep, UnconfiguredSweep
 from ticketing.chassis.clock import Clock
@@ -44,11 +46,24 @@ class HangingPayments(ExternalPayments):
         raise AssertionError("unreachable")
 
 
+def context(clock: Clock) -> SaleContext:
+    return SaleContext(20, new_id, clock(), timedelta(minutes=10))
+
+
 @pytest.fixture
-async def holds(database: Database, clock: SettableClock, tmp_path: Path) -> Holds:
+async def records(database: Database, clock: SettableClock, tmp_path: Path) -> PaymentRecords:
     keys = await SigningKeys.open(database, tmp_path / "key", clock)
-    issuing = Issuing(Codes("s" * 32), keys)
-    return Holds(database, issuing, lambda: SaleContext(20, new_id, clock(), timedelta(minutes=10)), lambda: None)
+    return PaymentRecords(Issuing(Codes("s" * 32), keys), lambda: context(clock))
+
+
+@pytest.fixture
+def new_payments(database: Database, clock: SettableClock, records: PaymentRecords) -> Callable[..., Payments]:
+    """Make the use cases with some providers."""
+    holds = Holds(database, records, lambda: context(clock), lambda: None)
+    confirmations = Confirmations(database, records, clock, lambda: None)
+    return lambda **providers: Payments(
+        database, holds, confirmations, {EXTERNAL: ExternalPayments(), **providers}, clock
+    )
 
 
 @pytest.fixture
@@ -74,11 +89,9 @@ async def read(database: Database, purchase_id: UUID) -> Purchase:
     return found
 
 
-async def test_a_provider_that_hangs_delays_no_other(database, clock, holds, held):
+async def test_a_provider_that_hangs_delays_no_other(database, new_payments, held):
     hanging = HangingPayments()
-    payments = Payments(
-        database, holds, {EXTERNAL: ExternalPayments(), "slow": hanging, "fast": ExternalPayments()}, clock
-    )
+    payments = new_payments(slow=hanging, fast=ExternalPayments())
     _, purchase_id = await held(("slow", "charge-1"), ("fast", None))
     waiting = asyncio.create_task(ProviderSweep(payments, "slow").sweep())
     await hanging.is_called.wait()
@@ -88,8 +101,10 @@ async def test_a_provider_that_hangs_delays_no_other(database, clock, holds, hel
     waiting.cancel()
 
 
-async def test_ended_holds_of_a_provider_without_settings_end_unless_charged(database, clock, holds, held, caplog):
-    payments = Payments(database, holds, {EXTERNAL: ExternalPayments()}, clock)
+async def test_ended_holds_of_a_provider_without_settings_end_unless_charged(
+    database, clock, new_payments, held, caplog
+):
+    payments = new_payments()
     uncharged, charged = await held(("gone", None), ("gone", "charge-1"))
     with caplog.at_level(logging.ERROR):
         assert not await UnconfiguredSweep(payments).sweep()

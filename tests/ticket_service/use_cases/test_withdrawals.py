@@ -30,9 +30,11 @@ from ticket_service.domain.refund_orders import RefundOrder
 from ticket_service.domain.sales import SaleContext
 from ticket_service.store.purchases import find_purchase
 from ticket_service.use_cases import payments as use_case
+from ticket_service.use_cases.confirmations import Confirmations
 from ticket_service.use_cases.holds import Holds
 from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import SigningKeys
+from ticket_service.use_cases.payment_records import PaymentRecords
 from ticket_service.use_cases.payments import Payments
 from ticketing.chassis.callers import Caller, Role
 from ticketing.chassis.database import Database
@@ -141,8 +143,10 @@ async def till(tickets_url: URL, clock, stripe: StripeStandIn, tmp_path: Path, m
         return SaleContext(20, new_id, clock(), timedelta(minutes=10))
 
     keys = await SigningKeys.open(database, tmp_path / "key", clock)
-    holds = Holds(database, Issuing(Codes("s" * 32), keys), context, lambda: None)
-    payments = Payments(database, holds, {EXTERNAL: ExternalPayments(), "stripe": provider}, clock)
+    records = PaymentRecords(Issuing(Codes("s" * 32), keys), context)
+    holds = Holds(database, records, context, lambda: None)
+    confirmations = Confirmations(database, records, clock, lambda: None)
+    payments = Payments(database, holds, confirmations, {EXTERNAL: ExternalPayments(), "stripe": provider}, clock)
     event = await database.run(lambda connection: store_event(connection, now=clock(), starts_in=timedelta(days=3650)))
     yield Till(database, provider, payments, event, clock)
     await provider.close()
