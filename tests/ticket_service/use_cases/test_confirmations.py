@@ -22,7 +22,7 @@ from ticket_service.domain.purchases import Purchase, PurchaseStatus
 from ticket_service.domain.sales import SaleContext
 from ticket_service.store.purchases import find_purchase
 from ticket_service.store.tables import changes, events, ledger, outbox, payments, tickets
-from ticket_service.use_cases.confirmations import Confirmations
+from ticket_service.use_cases.confirmations import MAX_BATCH, Confirmations
 from ticket_service.use_cases.issuing import Issuing
 from ticket_service.use_cases.keys import SigningKeys
 from ticket_service.use_cases.payment_records import PaymentRecords
@@ -97,17 +97,17 @@ async def till(database: Database, clock: SettableClock, tmp_path: Path) -> Till
 
 async def test_payments_that_are_reported_at_once_complete_their_purchases(till):
     event = await till.event()
-    held = await till.hold(event, 20)
-    assert await till.confirm_all(*((purchase_id, f"pay-{purchase_id}") for purchase_id in held)) == [""] * 20
+    held = await till.hold(event, MAX_BATCH)
+    assert await till.confirm_all(*((purchase_id, f"pay-{purchase_id}") for purchase_id in held)) == [""] * MAX_BATCH
     for purchase_id in held:
         its = {"event_id": event.event_id, "purchase_id": purchase_id}
         purchase = await till.purchase(purchase_id)
         assert (purchase.status, purchase.payment_id) == (COMPLETED, f"pay-{purchase_id}")
         assert [await till.count(table, **its) for table in (tickets, payments, ledger, outbox, changes)] == [1] * 5
     [row] = await till.database.run(lambda c: c.execute(sa.select(events)).all())
-    assert (row.reserved, row.revision) == (20, 21)
+    assert (row.reserved, row.revision) == (MAX_BATCH, 1 + MAX_BATCH)
     revisions = await till.database.run(lambda c: c.execute(sa.select(tickets.c.revision)).scalars().all())
-    assert sorted(revisions) == list(range(2, 22))
+    assert sorted(revisions) == list(range(2, 2 + MAX_BATCH))
 
 
 async def test_a_refused_payment_leaves_the_others(till):
