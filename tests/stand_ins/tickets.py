@@ -18,6 +18,8 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
         self.watched: list[feed_pb.WatchTicketsRequest] = []
         self.keys_asked = 0
         self.reported: list[feed_pb.CheckIn] = []
+        # The number of check-ins in each call.
+        self.report_sizes: list[int] = []
         self.conflicts: list[feed_pb.CheckInConflict] = []
         self.accepts_check_ins = True
         self.listed: list[feed_pb.ListCheckInsRequest] = []
@@ -61,6 +63,7 @@ class TicketServiceStandIn(TicketFeedServiceServicer):
 
     async def ReportCheckIns(self, request, context):  # noqa: N802
         self.reported.extend(request.check_ins)
+        self.report_sizes.append(len(request.check_ins))
         if not self.accepts_check_ins:
             await context.abort(grpc.StatusCode.UNAVAILABLE)
         locked = [n for n, check_in in enumerate(request.check_ins) if check_in.ticket_id in self.locked_tickets]

@@ -187,8 +187,35 @@ async def test_a_full_batch_of_locked_tickets_is_reported_after_a_pause(database
     task.start()
 
 
+async def test_check_ins_that_are_read_at_once_are_reported_in_small_calls(database, paired, tickets, monkeypatch):
+    monkeypatch.setattr(reports, "MAX_CHECK_INS", 4)
+    monkeypatch.setattr(reports, "MAX_IN_CALL", 2)
+    [task] = await until(lambda: [t for t in paired.app.tasks.running() if t.record.name == "check_in_reports"])
+    await task.stop()
+    for _ in range(5):
+        checked_in(database)
+    assert [await task.step() for _ in range(3)] == [True, True, False]
+    assert tickets[0].report_sizes == [2, 2, 1]
+    assert {row["reported_sequence"] for row in database.rows("tickets")} == {1}
+    task.start()
+
+
+async def test_locked_tickets_of_one_call_delay_no_other_call(database, paired, tickets, monkeypatch):
+    monkeypatch.setattr(reports, "MAX_CHECK_INS", 3)
+    monkeypatch.setattr(reports, "MAX_IN_CALL", 1)
+    [task] = await until(lambda: [t for t in paired.app.tasks.running() if t.record.name == "check_in_reports"])
+    await task.stop()
+    locked, free = [checked_in(database) for _ in range(2)], checked_in(database)
+    tickets[0].locked_tickets = {str(one.ticket_id) for one in locked}
+    for _ in range(3):
+        await task.step()
+    reported = {row["ticket_id"]: row["reported_sequence"] for row in database.rows("tickets")}
+    assert reported == {**{one.ticket_id: 0 for one in locked}, free.ticket_id: 1}
+    task.start()
+
+
 @pytest.mark.parametrize(("took", "rested"), [(0.125, 0.5), (60.0, 1.0)])
-async def test_reports_rest_after_a_full_batch_in_proportion_to_its_time(  # noqa: PLR0913, PLR0917 - fixtures
+async def test_reports_rest_before_the_next_call_in_proportion_to_the_last_one(  # noqa: PLR0913, PLR0917 - fixtures
     database, paired, tickets, monkeypatch, took, rested
 ):
     rests = []
