@@ -48,9 +48,9 @@ class PaymentRecords:
                 since the look-up.
         """
         now = self._context().now
-        for payment in store.insert_payments(connection, paid, now):
-            own = {store.key_of(one): result.purchase.purchase_id for one, result in paid}[store.key_of(payment)]
-            raise payment_already_used(payment.payment_id, store.paid_purchase(connection, payment) or own)
+        if taken := store.insert_payments(connection, paid, now):
+            purchases = store.paid_purchases(connection, taken)
+            raise payment_already_used(taken[0].payment_id, purchases[store.key_of(taken[0])])
         ledger.enter_all(connection, [payment_entry(result.purchase, payment) for payment, result in paid], now)
         for payment, result in paid:
             if result.refund_due and payment.provider != EXTERNAL:
