@@ -42,6 +42,7 @@ CASES: Mapping[str, Sequence[Series]] = {
     "TicketingProcessDown": [gauge('up{job="scan_service"}', 0, 1)],
     "TicketingNotReady": [gauge("ticketing_ready", 0, 2)],
     "TicketingDatabaseUnreachable": [time(f'{TASK}{{task="database"}}')],
+    "TicketingDatabaseDiskFull": [counter("ticketing_database_disk_full_total", 1)],
     "TicketingTaskFails": [counter('ticketing_task_failures_total{task="holds"}', 12, 0.1)],
     "TicketingTaskHangs": [time(f'{TASK}{{task="holds"}}')],
     "TicketingWorkersRestart": [counter("ticketing_worker_restarts_total", 1)],

@@ -307,13 +307,15 @@ async def test_a_full_disk_is_logged_as_such(
     monkeypatch.setattr(health, "OUTAGES", outages)
     report = health.Health(Tasks()).report
     assert "database_disk" not in report().warnings
+    failed = REGISTRY.get_sample_value("ticketing_database_disk_full_total") or 0.0
     full = "DO $$ BEGIN RAISE EXCEPTION 'No space left on device' USING ERRCODE = 'disk_full'; END $$"
-    # The second one is not logged, and counts for readiness.
+    # The second one is not logged, and counts for readiness and for the alert.
     for _ in range(2):
         with pytest.raises(Failure):
             await database.run(lambda connection: connection.execute(sa.text(full)))
         now += 3
     assert [line.message for line in caplog.records] == ["the disk of the database is full"]
+    assert REGISTRY.get_sample_value("ticketing_database_disk_full_total") == failed + 2
     assert report().warnings["database_disk"] == "was full 3 s ago"
     now += health.FULL_DISK_SECONDS
     assert "database_disk" not in report().warnings

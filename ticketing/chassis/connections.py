@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import psycopg2
 import sqlalchemy as sa
+from prometheus_client import Counter
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.engine.interfaces import ExceptionContext
@@ -42,6 +43,9 @@ READ_ONLY: Final = "25006"
 # 53100 disk_full: the server answers reads, and its probe succeeds.
 DISK_FULL: Final = "53100"
 OUTAGE_LOG_SECONDS: Final = 5.0
+FULL_DISK: Final = Counter(
+    "ticketing_database_disk_full", "Changes that failed because the disk of the database is full."
+)
 
 
 class OutageLog:
@@ -59,6 +63,7 @@ class OutageLog:
         is_full = getattr(error, "pgcode", None) == DISK_FULL
         if is_full:
             self._full_time = now
+            FULL_DISK.inc()
         if now < self._next_time:
             self._unlogged += 1
             return
