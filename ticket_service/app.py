@@ -1,5 +1,6 @@
 """Compose the ticket service: database, use cases, servicers, sweepers and the relay."""
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
@@ -86,6 +87,9 @@ NAME_THREADS = 1
 # cancellation for a quarter.
 SALES_LOCK_MILLISECONDS = {"lock_timeout": 1_000}
 LOCK_MILLISECONDS = {"lock_timeout": 2_000}
+# A report may wait three times. The scan service gives the call up after CALL_SECONDS and repeats it, so with longer waits
+# one locked ticket would stop the reports of all.
+REPORT_LOCK_MILLISECONDS = {"lock_timeout": 400}
 
 
 class App:
@@ -113,7 +117,7 @@ class App:
         await self._guard.sweep()
         self._always("recovery", self._guard, RECOVERY_LOOK_SECONDS)
         database = self._database("calls", CALL_THREADS)
-        feed_database = self._database("feed", FEED_THREADS)
+        feed_database = self._database("feed", FEED_THREADS, REPORT_LOCK_MILLISECONDS)
         feed = Feed(feed_database, self._clock, self._guard)
         feed.start(self.tasks)
         self._opened.push_async_callback(feed.stop)
@@ -172,9 +176,9 @@ class App:
         """Drain, then close everything."""
         await self._opened.aclose()
 
-    def _database(self, pool: str, threads: int) -> Database:
+    def _database(self, pool: str, threads: int, limits: Mapping[str, int] = LOCK_MILLISECONDS) -> Database:
         """Make a pool of its own, which connects with its first work."""
-        database = Database(self._url, f"ticket_service {pool}", threads, LOCK_MILLISECONDS, self._guard.refusal)
+        database = Database(self._url, f"ticket_service {pool}", threads, limits, self._guard.refusal)
         self._opened.push_async_callback(database.close)
         return database
 

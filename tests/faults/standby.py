@@ -11,7 +11,7 @@ import psycopg2
 from tests.environment.clusters import Cluster, Pair
 from tests.environment.databases import execute, read_value
 from tests.environment.waiting import eventually
-from tests.faults.own_servers import WAIT_SECONDS, OwnServers, adjust, make_databases, processes, send
+from tests.faults.own_servers import DATABASES, WAIT_SECONDS, OwnServers, adjust, make_databases, processes, send
 
 # A standby that lags receives nothing for so long before its promotion.
 UNSENT_SECONDS: Final = 1.0
@@ -28,6 +28,7 @@ class WithStandby(OwnServers):
         make_databases(self.primary)
         self.password = self.primary.layout.password_file.read_text()
         self.ports = [self._pair.replica.port, self.primary.port]
+        self._await_databases()
         self._await_standby()
 
     @property
@@ -71,6 +72,11 @@ class WithStandby(OwnServers):
         """Restart the primary; a commit that its recovery made visible must reach the standby before a promotion."""
         super()._restart(number)
         self._await_standby()
+
+    def _await_databases(self) -> None:
+        """Wait until the standby has the new databases: libpq asks no further host after one that lacks the database."""
+        made = f"SELECT count(*) FROM pg_database WHERE datname IN {DATABASES}"
+        eventually(lambda: read_replica(self._pair.replica, made), len(DATABASES), seconds=WAIT_SECONDS)
 
     def _hold_back(self) -> None:
         for pid in processes(self.primary):

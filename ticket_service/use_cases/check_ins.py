@@ -24,25 +24,32 @@ async def report(
     """Apply the reports that are not outdated; return the conflicts, and the ids of the locked tickets.
 
     With `skip_locked`, the reports of tickets that another session has locked for longer than the lock_timeout of the
-    pool are left out.
+    pool are left out, and all annulments where another session has locked the cancellation of one.
 
     Raises:
-        Failure: OVERLOADED because of a locked ticket, without `skip_locked`.
+        Failure: OVERLOADED because of a locked row, without `skip_locked`.
     """
     now = clock()
     last = latest(reports)
+    annulled = frozenset((report.event_id, report.ticket_id) for report in last if report.check_in_time is None)
+
+    def apply_free(
+        connection: Connection, skipped: frozenset[tuple[UUID, UUID]]
+    ) -> tuple[list[CheckInConflict], frozenset[tuple[UUID, UUID]]]:
+        locked = (store.find(connection, last) - store.lock(connection, last, skip_locked=True).keys()) | skipped
+        free = [report for report in last if (report.event_id, report.ticket_id) not in locked]
+        return apply_reports(connection, free, now), locked
+
     try:
         return await database.run(lambda connection: apply_reports(connection, last, now)), frozenset()
     except RowsLocked:
         if not skip_locked:
             raise
-
-    def apply_free(connection: Connection) -> tuple[list[CheckInConflict], frozenset[tuple[UUID, UUID]]]:
-        locked = store.find(connection, last) - store.lock(connection, last, skip_locked=True).keys()
-        free = [report for report in last if (report.event_id, report.ticket_id) not in locked]
-        return apply_reports(connection, free, now), locked
-
-    return await database.run(apply_free)
+    try:
+        return await database.run(lambda connection: apply_free(connection, frozenset()))
+    except RowsLocked:
+        # Only an annulment needs rows beside those of its ticket.
+        return await database.run(lambda connection: apply_free(connection, annulled))
 
 
 async def list_known(database: Database, after: tuple[UUID, UUID], limit: int) -> Sequence[CheckIn]:

@@ -15,7 +15,6 @@ from tests.environment.messages import at
 from tests.environment.refusals import fields_at_fault, refusal
 from tests.environment.waiting import until
 from tests.selling.rows import row, sell, sold
-from ticket_service import app
 from ticket_service.app import App
 from ticket_service.delivery.store.dispatch import Route, dispatch
 from ticket_service.domain.events import AdmissionPolicy, Event, Offer, TicketType
@@ -24,6 +23,7 @@ from ticket_service.store.tables import deliveries, events, outbox, tickets
 from ticketing.chassis.connections import connect
 from ticketing.chassis.database import Database
 from ticketing.chassis.ids import new_id
+from ticketing.chassis.peer_client import CALL_SECONDS
 from ticketing.tickets.v1 import event_pb2, ticket_pb2
 from ticketing.tickets.v1 import ticket_feed_service_pb2 as pb
 from ticketing.tickets.v1.ticket_feed_service_pb2_grpc import TicketFeedServiceStub
@@ -264,13 +264,8 @@ async def test_reported_tickets_are_locked_in_the_order_of_their_ids(stub, datab
     assert not (await reporting).conflicts
 
 
-@pytest.fixture
-def short_lock_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(app.LOCK_MILLISECONDS, "lock_timeout", 100)
-
-
-@pytest.mark.usefixtures("short_lock_waits")
 async def test_a_locked_ticket_delays_its_own_report_alone(stub, database, clock, tickets_url: URL):
+    """The scan service gets its answer before it gives the call up; the waits are those of the service."""
     event, [locked, free, cancelled] = await sold(database, clock, 3)
     cancel = sa.update(tickets).where(tickets.c.ticket_id == cancelled).values(status="REFUNDED")
     await database.run(lambda connection: connection.execute(cancel))
@@ -280,7 +275,7 @@ async def test_a_locked_ticket_delays_its_own_report_alone(stub, database, clock
     )
     with closing(connect(tickets_url, "tests")) as other:
         other.cursor().execute(f"SELECT FROM tickets WHERE ticket_id = '{locked}' FOR UPDATE")
-        response = await stub.ReportCheckIns(request, metadata=PEER_METADATA)
+        response = await stub.ReportCheckIns(request, timeout=CALL_SECONDS, metadata=PEER_METADATA)
         assert list(response.locked) == [0]
         assert [conflict.ticket_id for conflict in response.conflicts] == [str(reported[1]), str(reported[2])]
         assert (await row(database, tickets, ticket_id=free)).check_in_time == clock()

@@ -3,7 +3,8 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from uuid import UUID
 import grpc
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import URL
 
 from tests.environment.clock import SettableClock
 from tests.selling.callers import ALICE, OLGA
@@ -22,7 +24,8 @@ from ticket_service.store.tables import cancellations, event_cancellations, even
 from ticket_service.use_cases import check_ins, event_cancellation
 from ticket_service.use_cases.cancellations import Cancellations
 from ticket_service.use_cases.event_cancellation import EventCancellations
-from ticketing.chassis.database import Database
+from ticketing.chassis.connections import connect
+from ticketing.chassis.database import Database, RowsLocked
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,14 @@ class Night:
 
 
 PENDING, REFUNDING, REJECTED = ((status, 2_500, "storm") for status in ("PENDING", "REFUNDING", "REJECTED"))
+
+
+@pytest.fixture
+async def impatient(tickets_url: URL) -> AsyncIterator[Database]:
+    """Return a pool that waits for locked rows for a short time."""
+    pool = Database(tickets_url, "tests", 1, {"lock_timeout": 50})
+    yield pool
+    await pool.close()
 
 
 def night_of(
@@ -183,6 +194,23 @@ async def test_an_annulment_without_a_cancelled_event_cancels_nothing(night, sca
     await night.sweep()
     [(status, _, reason)] = await night.made(other)
     assert (status, reason) == ("REJECTED", "ill"), "the holder may cancel again"
+
+
+async def test_a_locked_cancellation_delays_annulments_alone(night, scans, impatient, tickets_url: URL):
+    ticket_id, other = night.ticket_ids
+    scans.fails_with = grpc.StatusCode.UNAVAILABLE
+    await night.cancellations.cancel(ALICE, ticket_id, "ill")
+    annulled, standing = CheckIn(night.event_id, ticket_id, None, 2), CheckIn(night.event_id, other, night.clock.now, 1)
+    with closing(connect(tickets_url, "tests")) as stranger:
+        stranger.cursor().execute("SELECT FROM cancellations FOR UPDATE")
+        _, locked = await check_ins.report(impatient, night.clock, [annulled, standing], skip_locked=True)
+        assert locked == {(night.event_id, ticket_id)}
+        with pytest.raises(RowsLocked):
+            await check_ins.report(impatient, night.clock, [annulled, standing])
+    assert (await row(night.database, tickets, ticket_id=other)).check_in_time == night.clock.now
+    assert (await row(night.database, tickets, ticket_id=ticket_id)).check_in_sequence == 0
+    assert await check_ins.report(impatient, night.clock, [annulled], skip_locked=True) == ([], frozenset())
+    assert (await row(night.database, cancellations, ticket_id=ticket_id)).check_in_annulled
 
 
 async def test_an_outage_leaves_the_annulled_ticket_to_the_sweeper(night, scans):

@@ -424,8 +424,9 @@ class ReportCheckInsResponse(_message.Message):
     @_builtins.property
     def locked(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The positions in `check_ins`, from 0, of the reports that are not recorded,
-        because another session has locked their tickets. Report them again later.
-        Only a request with skip_locked has such reports.
+        because another session has locked their tickets or, for annulments, a
+        cancellation. Report them again later. Only a request with skip_locked has
+        such reports.
         """
 
     def __init__(
