@@ -87,8 +87,8 @@ NAME_THREADS = 1
 # cancellation for a quarter.
 SALES_LOCK_MILLISECONDS = {"lock_timeout": 1_000}
 LOCK_MILLISECONDS = {"lock_timeout": 2_000}
-# A report may wait three times. The scan service gives the call up after CALL_SECONDS and repeats it, so with longer waits
-# one locked ticket would stop the reports of all.
+# A report may wait twice. The scan service gives the call up after CALL_SECONDS and repeats it, so with longer waits one
+# locked ticket would stop the reports of all.
 REPORT_LOCK_MILLISECONDS = {"lock_timeout": 400}
 
 
